@@ -1,0 +1,171 @@
+/* narrowcast: numeric format conversion with the same bits on every CPU. This header is the one door of the core.
+ *
+ * Rules of the whole interface:
+ *  - every function returns a status or a value; none prints, throws, aborts or keeps memory;
+ *  - there is no global mutable state: the only cached value is what the CPU can do;
+ *  - wrong arguments give a status and one sentence in nc_error, and nothing is written to the output;
+ *  - structs begin with their own size in bytes, so that a newer library understands an older caller;
+ *  - no threads are made unless nc_cast_options.threads asks for them, and none outlives the call.
+ */
+#ifndef NARROWCAST_H
+#define NARROWCAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(NARROWCAST_STATIC)
+#define NC_API
+#elif defined(_WIN32)
+#if defined(NARROWCAST_BUILDING)
+#define NC_API __declspec(dllexport)
+#else
+#define NC_API __declspec(dllimport)
+#endif
+#else
+#define NC_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#define NC_NOEXCEPT noexcept
+#else
+#define NC_NOEXCEPT
+#endif
+
+/* Format codes: NC_FORMAT_e4m3fn and so on, from the rows of formats.def. Any value may come from a caller: it is
+ * checked before it is used. */
+typedef enum nc_format {
+    NC_FORMAT_INVALID = 0,
+#define NC_FLOAT(number, id, ...) NC_FORMAT_##id = number,
+#define NC_INT(number, id, ...) NC_FORMAT_##id = number,
+#include "narrowcast/formats.def"
+    NC_FORMAT_LIMIT = 64 /* all codes are below this */
+} nc_format;
+
+typedef enum nc_rounding {
+    NC_NEAREST_EVEN = 0,
+    NC_TOWARD_ZERO = 1,
+    NC_UP = 2,
+    NC_DOWN = 3,
+    NC_NEAREST_AWAY = 4,
+    NC_STOCHASTIC = 5
+} nc_rounding;
+
+typedef enum nc_overflow {
+    NC_OVERFLOW_IEEE = 0,     /* to Inf if the format has it, else NaN, else the largest value */
+    NC_OVERFLOW_SATURATE = 1, /* finite overflow and Inf both give the largest value */
+    NC_OVERFLOW_RAISE = 2     /* NC_ERROR_OVERFLOW before anything is written */
+} nc_overflow;
+
+typedef enum nc_status {
+    NC_OK = 0,
+    NC_ERROR_ARGUMENT = 1, /* a null pointer, an unknown code, a negative extent, a size that overflows */
+    NC_ERROR_FORMAT = 2,   /* this pair of formats is not converted (an integer target, TF32 as a source) */
+    NC_ERROR_OVERLAP = 3,  /* the output overlaps the input, or itself, in a way that cannot be converted in place */
+    NC_ERROR_OVERFLOW = 4, /* NC_OVERFLOW_RAISE found a value that the target cannot hold */
+    NC_ERROR_ISA = 5       /* an unknown instruction set, or one this CPU lacks */
+} nc_status;
+
+/* Why NC_ERROR_OVERFLOW came. */
+typedef enum nc_reason {
+    NC_REASON_NONE = 0,
+    NC_REASON_FINITE = 1,   /* a finite value beyond the largest one, after rounding */
+    NC_REASON_INFINITE = 2, /* an infinity, and the target has none */
+    NC_REASON_NAN = 3,      /* a NaN, and the target has none */
+    NC_REASON_ZERO = 4,     /* a zero, and the target has none (E8M0) */
+    NC_REASON_NEGATIVE = 5  /* a negative value, and the target has no sign (E8M0) */
+} nc_reason;
+
+typedef struct nc_error {
+    size_t size;       /* sizeof(nc_error), set by the caller */
+    int32_t status;    /* nc_status */
+    int32_t reason;    /* nc_reason, for NC_ERROR_OVERFLOW */
+    uint64_t index;    /* smallest C-order index of an offending element, for NC_ERROR_OVERFLOW */
+    double value;      /* that element, rounded to float64 */
+    char message[240]; /* one sentence, always terminated; empty for NC_OK */
+} nc_error;
+
+/* An array in memory. Data may have any alignment. */
+typedef struct nc_array {
+    void* data;             /* first element (logical index 0, ..., 0); may be null if the array has no elements */
+    const int64_t* shape;   /* ndim extents, each >= 0; may be null if ndim is 0 */
+    const int64_t* strides; /* ndim strides in bytes, any sign; null means C-contiguous */
+    int32_t ndim;           /* 0 to NC_MAX_NDIM */
+    int32_t format;         /* nc_format */
+    uint32_t flags;         /* NC_ARRAY_ flags */
+    uint32_t reserved;      /* 0 */
+} nc_array;
+
+enum { NC_MAX_NDIM = 64 };
+enum { NC_ARRAY_BYTE_SWAPPED = 1u };
+
+typedef struct nc_cast_options {
+    size_t size;      /* sizeof(nc_cast_options), set by the caller */
+    int32_t rounding; /* nc_rounding */
+    int32_t overflow; /* nc_overflow */
+    uint64_t seed;    /* NC_STOCHASTIC only: the Philox4x32-10 key */
+    uint64_t offset;  /* NC_STOCHASTIC only: logical index of the first element */
+    int32_t threads;  /* 1: the calling thread alone; n: at most n threads; 0: one per core */
+    int32_t reserved; /* 0 */
+    const char* isa;  /* null: NARROWCAST_ISA or the best one; else a name from nc_isa_name */
+} nc_cast_options;
+
+/* Converts x into out, element by element in C order. The shapes must be equal. options may be null (nearest-even,
+ * ieee, one thread); error may be null. Out may be x itself when both are contiguous, start at the same address and
+ * out's items are no larger than x's; any other overlap of their byte ranges is NC_ERROR_OVERLAP. */
+NC_API nc_status nc_cast(const nc_array* x, const nc_array* out, const nc_cast_options* options,
+                         nc_error* error) NC_NOEXCEPT;
+
+/* Facts of one format. */
+typedef struct nc_format_info {
+    size_t size;             /* sizeof(nc_format_info), set by the caller */
+    const char* name;        /* public name: "float8_e4m3fn" */
+    const char* id;          /* short id: "e4m3fn" */
+    int32_t format;          /* nc_format */
+    int32_t is_float;        /* 1 for a float format, 0 for an integer one (a source only) */
+    int32_t storage_bytes;   /* bytes per element in memory */
+    int32_t bits;            /* bits of a code: 4 for float4_e2m1fn, 19 for tfloat32 */
+    int32_t sign_bits;       /* 1 or 0 */
+    int32_t exponent_bits;   /* 0 for integers */
+    int32_t mantissa_bits;   /* stored fraction bits; 0 for integers */
+    int32_t bias;            /* exponent bias; 0 for integers */
+    int32_t has_inf;         /* booleans */
+    int32_t has_nan;
+    int32_t has_zero;
+    int32_t has_negative_zero;
+    uint64_t max_code;                /* storage code of the largest finite value */
+    uint64_t min_code;                /* storage code of the smallest finite value */
+    uint64_t smallest_normal_code;    /* storage code of the smallest positive normal value */
+    uint64_t smallest_subnormal_code; /* storage code of the smallest positive value */
+    uint64_t nan_code;                /* canonical NaN, positive where there is a choice; 0 if has_nan is 0 */
+    uint64_t negative_nan_code;       /* canonical NaN with the sign; equals nan_code where there is no choice */
+    uint64_t inf_code;                /* +Inf; 0 if has_inf is 0 */
+} nc_format_info;
+
+/* The format codes in the order of formats.def: nc_format_at(0), ... until it returns NC_FORMAT_INVALID. */
+NC_API int32_t nc_format_at(int32_t position) NC_NOEXCEPT;
+/* Fills info; NC_ERROR_ARGUMENT for a null pointer or an unknown code. */
+NC_API nc_status nc_format_get_info(int32_t format, nc_format_info* info) NC_NOEXCEPT;
+/* The code of a public name or short id; NC_FORMAT_INVALID if there is none. */
+NC_API int32_t nc_format_from_name(const char* name) NC_NOEXCEPT;
+
+/* Instruction sets compiled into this library, best first; null past the end. */
+NC_API const char* nc_isa_name(int32_t position) NC_NOEXCEPT;
+/* 1 if this CPU and operating system can run it, 0 if not or if the name is unknown. */
+NC_API int32_t nc_isa_supported(const char* name) NC_NOEXCEPT;
+/* The set that a call without options.isa uses: NARROWCAST_ISA if it is set when first asked for, else the best one
+ * this CPU supports. NC_ERROR_ISA, with a sentence in error, if NARROWCAST_ISA names no set or one this CPU lacks. */
+NC_API nc_status nc_isa_default(const char** name, nc_error* error) NC_NOEXCEPT;
+/* A space-separated list of the CPU features that this library looks at and found ("avx2 f16c fma ..."), written
+ * into buffer (always terminated); returns the length it would need. */
+NC_API size_t nc_cpu_features(char* buffer, size_t size) NC_NOEXCEPT;
+
+/* "0.1.0" */
+NC_API const char* nc_version(void) NC_NOEXCEPT;
+/* A short name of a status: "ok", "argument", ... */
+NC_API const char* nc_status_name(int32_t status) NC_NOEXCEPT;
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* NARROWCAST_H */

@@ -1,0 +1,76 @@
+// The contract between api/ and the ISA units: a constant table of functions per instruction set. Every slot of every
+// table that the plan in api/ can reach is filled; there is no fallback logic.
+//
+// All kernels: pointers and a count; any alignment; read and write no byte outside their range; never allocate, fail,
+// throw, print or thread. They run with the default floating-point environment (api/ installs it). They go forward
+// and load before they store, so out may be the source itself if its items are no larger.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "narrowcast/narrowcast.h"
+
+namespace narrowcast {
+
+// Items per L1 tile: the unit in which two-step casts, strides, byte orders and random words are handled.
+enum : size_t { tile_items = 512 };
+
+// How an encode rounds: a loop-invariant argument. `random` holds one word per element (stochastic only).
+struct EncodeMode {
+    int32_t rounding; // nc_rounding
+    int32_t overflow; // NC_OVERFLOW_IEEE or NC_OVERFLOW_SATURATE
+    const uint32_t* random;
+};
+
+// Where a value stops fitting, as float32 magnitude bits; from codec/census.hpp for a target and a rounding.
+struct CensusRule {
+    uint32_t overflow_positive; // a finite positive value with magnitude bits >= this overflows
+    uint32_t overflow_negative; // the same for negative values
+    uint32_t zero_below;        // a nonzero value with magnitude bits < this becomes zero
+};
+
+struct Census {
+    uint64_t overflow; // finite values that overflow
+    uint64_t infinite; // +-Inf
+    uint64_t zeroed;   // nonzero values that become zero
+    uint64_t zero;     // +-0
+    uint64_t negative; // values below zero, -Inf included, NaN not
+    uint64_t nan;
+};
+
+// src -> dst. `stream` asks for non-temporal stores (with the fence) where the ISA has them.
+using ConvertFn = void (*)(const void* src, void* dst, size_t n, bool stream) noexcept;
+using EncodeFn = void (*)(const uint32_t* f32, void* dst, size_t n, const EncodeMode& mode, bool stream) noexcept;
+using CensusFn = void (*)(const uint32_t* f32, size_t n, const CensusRule& rule, Census& sum) noexcept;
+using PhiloxFn = void (*)(uint64_t seed, uint64_t first_block, uint32_t* words, size_t blocks) noexcept;
+
+enum : int32_t { hub_f32 = 0, hub_f16 = 1, hub_bf16 = 2, hub_count = 3 };
+
+// Indexed by format code throughout; null where the comment does not name the pair.
+struct KernelTable {
+    const char* name;
+    bool flags_present; // the ISA's compiler flags really reached the unit
+
+    // Every source but float32 and TF32 -> float32: exact where float32 holds the source (floats: the final result of
+    // the cast, NaN codes included); float64, (u)int32 and (u)int64 rounded to odd, so that one more rounding to at
+    // most 22 significant bits rounds once.
+    ConvertFn widen[NC_FORMAT_LIMIT];
+    // 8-bit and narrower floats but E8M0 -> [hub_f16] float16, [hub_bf16] bfloat16: exact.
+    ConvertFn widen16[NC_FORMAT_LIMIT][hub_count];
+    // {float32, float16, bfloat16} -> every narrow float target (float16, bfloat16, TF32 and below; not onto itself),
+    // nearest-even, [0] ieee, [1] saturate.
+    ConvertFn direct[hub_count][NC_FORMAT_LIMIT][2];
+    // float32 -> narrow target, any rounding, ieee or saturate.
+    EncodeFn encode[NC_FORMAT_LIMIT];
+    // float64, (u)int32, (u)int64 -> float32 and float32, (u)int32, (u)int64 -> float64, rounded once by the rounding
+    // mode that the floating-point environment holds (api/ sets it; nearest_away and stochastic go elsewhere).
+    ConvertFn to_f32[NC_FORMAT_LIMIT];
+    ConvertFn to_f64[NC_FORMAT_LIMIT];
+    // Adds what it finds in n float32 values to sum.
+    CensusFn census;
+    // Philox4x32-10: 4 words for each of `blocks` counters first_block, first_block + 1, ...
+    PhiloxFn philox;
+};
+
+} // namespace narrowcast
