@@ -27,7 +27,7 @@ struct EncodeMode {
 struct CensusRule {
     uint32_t overflow_positive; // a finite positive value with magnitude bits >= this overflows
     uint32_t overflow_negative; // the same for negative values
-    uint32_t zero_below;        // a nonzero value with magnitude bits < this becomes zero
+    uint32_t zero_below;        // a nonzero positive value with magnitude bits < this becomes zero; 0 if none does
 };
 
 struct Census {
@@ -41,7 +41,7 @@ struct Census {
 
 // src -> dst. `stream` asks for non-temporal stores (with the fence) where the ISA has them.
 using ConvertFn = void (*)(const void* src, void* dst, size_t n, bool stream) noexcept;
-using EncodeFn = void (*)(const uint32_t* f32, void* dst, size_t n, const EncodeMode& mode, bool stream) noexcept;
+using EncodeFn = void (*)(const void* src, void* dst, size_t n, const EncodeMode& mode, bool stream) noexcept;
 using CensusFn = void (*)(const uint32_t* f32, size_t n, const CensusRule& rule, Census& sum) noexcept;
 using PhiloxFn = void (*)(uint64_t seed, uint64_t first_block, uint32_t* words, size_t blocks) noexcept;
 
@@ -63,10 +63,11 @@ struct KernelTable {
     ConvertFn direct[hub_count][NC_FORMAT_LIMIT][2];
     // float32 -> narrow target, any rounding, ieee or saturate.
     EncodeFn encode[NC_FORMAT_LIMIT];
-    // float64, (u)int32, (u)int64 -> float32 and float32, (u)int32, (u)int64 -> float64, rounded once by the rounding
-    // mode that the floating-point environment holds (api/ sets it; nearest_away and stochastic go elsewhere).
-    ConvertFn to_f32[NC_FORMAT_LIMIT];
-    ConvertFn to_f64[NC_FORMAT_LIMIT];
+    // float64, (u)int32, (u)int64 -> float32 and float32, (u)int32, (u)int64 -> float64, rounded once. Not for
+    // nearest_away and stochastic. mode.rounding and the floating-point environment say the same (api/ sets both):
+    // vector units use the environment, the scalar codec the argument.
+    EncodeFn to_f32[NC_FORMAT_LIMIT];
+    EncodeFn to_f64[NC_FORMAT_LIMIT];
     // Adds what it finds in n float32 values to sum.
     CensusFn census;
     // Philox4x32-10: 4 words for each of `blocks` counters first_block, first_block + 1, ...

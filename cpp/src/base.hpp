@@ -1,0 +1,36 @@
+// What every unit may need: host/device marks, bit reinterpretation, counting zeros. The only compiler #ifdefs of the
+// core's arithmetic live here. Safe to include from an ISA unit: nothing here is emitted as a symbol.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__CUDACC__)
+#define NC_HD __host__ __device__
+#else
+#define NC_HD
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define NC_INLINE __forceinline
+#else
+#define NC_INLINE inline __attribute__((always_inline))
+#endif
+
+namespace narrowcast {
+
+// 64 for 0. Halving steps, so that it is constexpr on host and device without <bit>.
+NC_HD constexpr int leading_zeros(uint64_t value) {
+    if (value == 0)
+        return 64;
+    int zeros = 0;
+    for (int step = 32; step != 0; step /= 2) {
+        if ((value >> (64 - step)) == 0) {
+            zeros += step;
+            value <<= step;
+        }
+    }
+    return zeros;
+}
+
+} // namespace narrowcast

@@ -1,0 +1,117 @@
+// The portable table: plain loops over the codec, at the architecture's baseline. It is the reference of every sweep,
+// so nothing here is clever.
+#include <string.h>
+
+#include "codec/codec.hpp"
+#include "codec/philox.hpp"
+#include "dispatch/kernel_table.hpp"
+
+namespace narrowcast {
+namespace {
+
+template <class T> T load(const void *from, size_t i) {
+    T value;
+    memcpy(&value, static_cast<const unsigned char *>(from) + i * sizeof(T), sizeof(T));
+    return value;
+}
+
+template <class T> void store(void *to, size_t i, uint64_t code) {
+    const T value = static_cast<T>(code);
+    memcpy(static_cast<unsigned char *>(to) + i * sizeof(T), &value, sizeof(T));
+}
+
+template <int32_t Src, int32_t Dst, int32_t Rounding, int32_t Overflow>
+void convert_all(const void *src, void *dst, size_t n, bool) noexcept {
+    for (size_t i = 0; i < n; ++i)
+        store<Storage<Dst>>(dst, i, convert<Src, Dst>(load<Storage<Src>>(src, i), Rounding, Overflow, 0));
+}
+
+template <int32_t Src, int32_t Dst>
+void encode_all(const void *src, void *dst, size_t n, const EncodeMode &mode, bool) noexcept {
+    for (size_t i = 0; i < n; ++i) {
+        const uint32_t random = mode.rounding == NC_STOCHASTIC ? mode.random[i] : 0;
+        store<Storage<Dst>>(dst, i,
+                            convert<Src, Dst>(load<Storage<Src>>(src, i), mode.rounding, mode.overflow, random));
+    }
+}
+
+void census(const uint32_t *f32, size_t n, const CensusRule &rule, Census &sum) noexcept {
+    for (size_t i = 0; i < n; ++i) {
+        const uint32_t bits = load<uint32_t>(f32, i);
+        const uint32_t magnitude = bits & 0x7fffffff;
+        const bool negative = bits != magnitude;
+        if (magnitude > 0x7f800000) {
+            sum.nan += 1;
+            continue;
+        }
+        sum.negative += negative && magnitude != 0 ? 1 : 0;
+        sum.zero += magnitude == 0 ? 1 : 0;
+        sum.zeroed += magnitude != 0 && magnitude < rule.zero_below ? 1 : 0;
+        sum.infinite += magnitude == 0x7f800000 ? 1 : 0;
+        sum.overflow +=
+            magnitude < 0x7f800000 && magnitude >= (negative ? rule.overflow_negative : rule.overflow_positive) ? 1 : 0;
+    }
+}
+
+void philox(uint64_t seed, uint64_t first_block, uint32_t *words, size_t blocks) noexcept {
+    for (size_t i = 0; i < blocks; ++i) {
+        const PhiloxBlock block = philox_block(seed, first_block + i);
+        memcpy(words + 4 * i, block.word, sizeof block.word);
+    }
+}
+
+consteval bool is_byte_float(int32_t format) {
+    const Row r = row(format);
+    return r.is_float && r.storage_bytes == 1 && r.specials != Specials::scale;
+}
+
+template <int32_t Src> constexpr void fill_source(KernelTable &table) {
+    constexpr int32_t even = NC_NEAREST_EVEN, ieee = NC_OVERFLOW_IEEE;
+    if constexpr (Src != NC_FORMAT_f32 && Src != NC_FORMAT_tf32)
+        table.widen[Src] = &convert_all<Src, NC_FORMAT_f32, is_wide(Src) ? round_to_odd : even, ieee>;
+    if constexpr (is_byte_float(Src)) {
+        table.widen16[Src][hub_f16] = &convert_all<Src, NC_FORMAT_f16, even, ieee>;
+        table.widen16[Src][hub_bf16] = &convert_all<Src, NC_FORMAT_bf16, even, ieee>;
+    }
+    if constexpr (is_wide(Src))
+        table.to_f32[Src] = &encode_all<Src, NC_FORMAT_f32>;
+    if constexpr ((is_wide(Src) && Src != NC_FORMAT_f64) || Src == NC_FORMAT_f32)
+        table.to_f64[Src] = &encode_all<Src, NC_FORMAT_f64>;
+}
+
+template <int32_t Hub, int32_t HubFormat, int32_t Dst> constexpr void fill_direct(KernelTable &table) {
+    if constexpr (HubFormat != Dst) {
+        table.direct[Hub][Dst][0] = &convert_all<HubFormat, Dst, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE>;
+        table.direct[Hub][Dst][1] = &convert_all<HubFormat, Dst, NC_NEAREST_EVEN, NC_OVERFLOW_SATURATE>;
+    }
+}
+
+template <int32_t Dst> constexpr void fill_target(KernelTable &table) {
+    if constexpr (is_narrow(Dst)) {
+        fill_direct<hub_f32, NC_FORMAT_f32, Dst>(table);
+        fill_direct<hub_f16, NC_FORMAT_f16, Dst>(table);
+        fill_direct<hub_bf16, NC_FORMAT_bf16, Dst>(table);
+        table.encode[Dst] = &encode_all<NC_FORMAT_f32, Dst>;
+    }
+}
+
+constexpr KernelTable make_table() {
+    KernelTable table{};
+    table.name = "scalar";
+    table.flags_present = true;
+#define NC_FLOAT(number, ...)                                                                                          \
+    fill_source<number>(table);                                                                                        \
+    fill_target<number>(table);
+#define NC_INT(number, ...) fill_source<number>(table);
+#include "narrowcast/formats.def"
+    table.census = &census;
+    table.philox = &philox;
+    return table;
+}
+
+} // namespace
+
+extern const KernelTable table_scalar;
+constinit const KernelTable table_scalar = make_table();
+
+} // namespace narrowcast
