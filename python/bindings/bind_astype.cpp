@@ -1,0 +1,250 @@
+// The hot entry of astype, called straight through METH_FASTCALL: a contiguous ndarray in native byte order, a target
+// that stands in Python's table, the deterministic roundings, and out= of the same layout. It decides nothing: any call
+// that is not exactly this, and any call the core refuses, goes on unchanged to the Python function `slow`, which
+// checks, explains and raises.
+#include <atomic>
+
+#include "arrays.hpp"
+
+namespace narrowcast::python {
+namespace {
+
+// What Python handed over at import. Made once and never freed: a call may still run while the interpreter ends.
+struct Entry {
+    static constexpr std::size_t type_numbers = 512; // numpy's own types, then up to 256 registered ones from 256 on
+
+    PyMethodDef method{};
+    PyObject* slow = nullptr;    // astype in Python
+    PyObject* targets = nullptr; // dict: anything that may name a target -> format code; never changed again
+    PyObject* isa = nullptr;     // ContextVar of use_isa
+    PyObject* roundings = nullptr;
+    PyObject* overflows = nullptr; // tuples of interned names, by code
+    std::array<PyArray_Descr*, NC_FORMAT_LIMIT> results{};
+    std::array<std::int8_t, type_numbers> sources{}; // format code by numpy type number
+    PyObject* key_dtype = PyUnicode_InternFromString("dtype");
+    PyObject* key_out = PyUnicode_InternFromString("out");
+    PyObject* key_rounding = PyUnicode_InternFromString("rounding");
+    PyObject* key_overflow = PyUnicode_InternFromString("overflow");
+    PyObject* key_threads = PyUnicode_InternFromString("threads");
+};
+
+constinit std::atomic<const Entry*> current_entry{nullptr};
+constinit std::atomic<std::int32_t> default_threads{-1}; // -1: Python has not read the environment yet
+
+struct Request {
+    PyArrayObject* x;
+    PyObject* dtype;
+    PyObject* out;
+    nc_cast_options options;
+};
+
+// The position of an interned name in a tuple of interned names; -1 if it is not there as the same object.
+std::int32_t position_of(PyObject* name, PyObject* names) noexcept {
+    const Py_ssize_t count = PyTuple_GET_SIZE(names);
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        if (PyTuple_GET_ITEM(names, i) == name) {
+            return static_cast<std::int32_t>(i);
+        }
+    }
+    return -1;
+}
+
+// A small count given as a plain int; -1 if it is anything else.
+std::int32_t small_count(PyObject* value) noexcept {
+    if (!PyLong_CheckExact(value)) {
+        return -1;
+    }
+    int overflow = 0;
+    const long count = PyLong_AsLongAndOverflow(value, &overflow);
+    return overflow == 0 && count >= 0 && count <= NPY_MAX_INT16 ? static_cast<std::int32_t>(count) : -1;
+}
+
+bool read_keyword(const Entry& entry, PyObject* name, PyObject* value, Request& request) noexcept {
+    if (name == entry.key_out) {
+        request.out = value == Py_None ? nullptr : value;
+        return true;
+    }
+    if (name == entry.key_overflow) {
+        request.options.overflow = position_of(value, entry.overflows);
+        return request.options.overflow >= 0;
+    }
+    if (name == entry.key_rounding) {
+        request.options.rounding = position_of(value, entry.roundings);
+        return request.options.rounding >= 0;
+    }
+    if (name == entry.key_threads) {
+        if (value != Py_None) {
+            request.options.threads = small_count(value);
+        }
+        return request.options.threads >= 0;
+    }
+    if (name == entry.key_dtype && request.dtype == nullptr) {
+        request.dtype = value;
+        return true;
+    }
+    return false;
+}
+
+bool read_arguments(const Entry& entry, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
+                    Request& request) noexcept {
+    if (nargs < 1 || nargs > 2 || !PyArray_CheckExact(args[0])) {
+        return false;
+    }
+    request.x = reinterpret_cast<PyArrayObject*>(args[0]);
+    request.dtype = nargs == 2 ? args[1] : nullptr;
+    request.options.size = sizeof request.options;
+    request.options.threads = default_threads.load(std::memory_order_relaxed);
+    const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
+    for (Py_ssize_t i = 0; i < keywords; ++i) {
+        if (!read_keyword(entry, PyTuple_GET_ITEM(kwnames, i), args[nargs + i], request)) {
+            return false;
+        }
+    }
+    return request.dtype != nullptr && request.options.threads >= 0;
+}
+
+std::int32_t source_format(const Entry& entry, PyArrayObject* x) noexcept {
+    const auto number = static_cast<std::size_t>(PyArray_TYPE(x));
+    if (number >= Entry::type_numbers || !PyArray_ISNOTSWAPPED(x)) {
+        return NC_FORMAT_INVALID;
+    }
+    return entry.sources[number];
+}
+
+std::int32_t target_format(const Entry& entry, PyObject* dtype) noexcept {
+    PyObject* const code = PyDict_GetItemWithError(entry.targets, dtype);
+    if (code == nullptr) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) { // not hashable; slow says it better
+            PyErr_Clear();
+        }
+        return NC_FORMAT_INVALID;
+    }
+    return static_cast<std::int32_t>(PyLong_AsLong(code));
+}
+
+// out, if it is an array of x's layout that holds the result's dtype or its bits as unsigned integers.
+PyArrayObject* usable_out(PyObject* out, PyArrayObject* x, const PyArray_Descr* result, int layout) noexcept {
+    if (!PyArray_CheckExact(out)) {
+        return nullptr;
+    }
+    auto* const array = reinterpret_cast<PyArrayObject*>(out);
+    const bool same_type = PyArray_TYPE(array) == result->type_num ||
+                           (PyArray_ISUNSIGNED(array) && PyArray_ITEMSIZE(array) == PyDataType_ELSIZE(result));
+    const bool fits = same_type && PyArray_ISNOTSWAPPED(array) && PyArray_ISWRITEABLE(array) &&
+                      (PyArray_FLAGS(array) & layout) != 0 && PyArray_SAMESHAPE(array, x);
+    return fits ? array : nullptr;
+}
+
+// The new reference that astype returns; null without an exception set if `slow` has to look at the call.
+PyObject* convert(const Entry& entry, Request& request) noexcept {
+    PyArrayObject* const x = request.x;
+    const int layout = PyArray_FLAGS(x) & (NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_F_CONTIGUOUS);
+    const std::int32_t source = source_format(entry, x);
+    if (layout == 0 || source == NC_FORMAT_INVALID) {
+        return nullptr;
+    }
+    const std::int32_t target = target_format(entry, request.dtype);
+    if (target == NC_FORMAT_INVALID) {
+        return nullptr;
+    }
+    PyArray_Descr* const descr = entry.results[static_cast<std::size_t>(target)];
+    PyArrayObject* out = nullptr;
+    if (request.out != nullptr) {
+        out = usable_out(request.out, x, descr, layout);
+        Py_XINCREF(out);
+    } else {
+        Py_INCREF(descr); // stolen by the next call
+        const int fortran = (layout & NPY_ARRAY_C_CONTIGUOUS) != 0 ? 0 : NPY_ARRAY_F_CONTIGUOUS;
+        out = reinterpret_cast<PyArrayObject*>(PyArray_NewFromDescr(&PyArray_Type, descr, PyArray_NDIM(x),
+                                                                    PyArray_DIMS(x), nullptr, nullptr, fortran,
+                                                                    nullptr));
+    }
+    if (out == nullptr) {
+        return nullptr;
+    }
+    PyObject* isa = nullptr;
+    if (PyContextVar_Get(entry.isa, nullptr, &isa) < 0) {
+        Py_DECREF(out);
+        return nullptr;
+    }
+    if (isa != nullptr && isa != Py_None) {
+        request.options.isa = PyUnicode_AsUTF8(isa);
+    }
+    // One row of items: with equal layouts the order of elements is the order in memory.
+    const std::int64_t items = PyArray_SIZE(x);
+    nc_array from{};
+    from.data = PyArray_DATA(x);
+    from.shape = &items;
+    from.ndim = 1;
+    from.format = source;
+    nc_array to{from};
+    to.data = PyArray_DATA(out);
+    to.format = target;
+    const nc_status status = cast(from, to, request.options, nullptr, items);
+    Py_XDECREF(isa);
+    if (status != NC_OK) {
+        Py_DECREF(out);
+        return nullptr;
+    }
+    return reinterpret_cast<PyObject*>(out);
+}
+
+PyObject* astype(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+    const Entry& entry = *current_entry.load(std::memory_order_acquire);
+    Request request{};
+    if (read_arguments(entry, args, nargs, kwnames, request)) {
+        PyObject* const result = convert(entry, request);
+        if (result != nullptr || PyErr_Occurred() != nullptr) {
+            return result;
+        }
+    }
+    return PyObject_Vectorcall(entry.slow, args, static_cast<std::size_t>(nargs), kwnames);
+}
+
+PyObject* interned(const py::sequence& names) {
+    py::tuple result(names.size());
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        PyObject* name = py::object(names[i]).release().ptr();
+        PyUnicode_InternInPlace(&name);
+        result[i] = py::reinterpret_steal<py::object>(name);
+    }
+    return result.release().ptr();
+}
+
+py::object make_astype(const py::str& text, const py::object& slow, const py::dict& targets, const py::dict& results,
+                       const py::dict& sources, const py::sequence& roundings, const py::sequence& overflows,
+                       const py::object& isa) {
+    auto* const entry = new Entry;
+    entry->slow = slow.inc_ref().ptr();
+    entry->targets = targets.inc_ref().ptr();
+    entry->isa = isa.inc_ref().ptr();
+    entry->roundings = interned(roundings);
+    entry->overflows = interned(overflows);
+    for (const auto& [code, dtype] : results) {
+        entry->results.at(code.cast<std::size_t>()) = reinterpret_cast<PyArray_Descr*>(dtype.inc_ref().ptr());
+    }
+    for (const auto& [dtype, code] : sources) {
+        const auto number = static_cast<std::size_t>(reinterpret_cast<PyArray_Descr*>(dtype.ptr())->type_num);
+        if (number < Entry::type_numbers) { // others are found by slow
+            entry->sources[number] = code.cast<std::int8_t>();
+        }
+    }
+    entry->method.ml_name = "astype";
+    entry->method.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&astype));
+    entry->method.ml_flags = METH_FASTCALL | METH_KEYWORDS;
+    entry->method.ml_doc = PyUnicode_AsUTF8(text.inc_ref().ptr());
+    current_entry.store(entry, std::memory_order_release);
+    const py::str module("narrowcast");
+    return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&entry->method, nullptr, module.ptr()));
+}
+
+} // namespace
+
+void bind_astype(py::module_& module) {
+    module.def("make_astype", &make_astype);
+    module.def("get_threads", [] { return default_threads.load(std::memory_order_relaxed); });
+    module.def("set_threads",
+               [](std::int32_t threads) { default_threads.store(threads, std::memory_order_relaxed); });
+}
+
+} // namespace narrowcast::python

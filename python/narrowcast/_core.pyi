@@ -1,0 +1,91 @@
+# The compiled module, as the package uses it. Nothing here is public: names, defaults, checks and documentation are
+# narrowcast's own modules.
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, TypedDict
+
+import numpy as np
+
+version: str
+
+ERROR_ARGUMENT: int
+ERROR_FORMAT: int
+ERROR_OVERLAP: int
+ERROR_OVERFLOW: int
+ERROR_ISA: int
+
+REASON_FINITE: int
+REASON_INFINITE: int
+REASON_NAN: int
+REASON_ZERO: int
+REASON_NEGATIVE: int
+
+class Facts(TypedDict):
+    """nc_format_info, field by field."""
+
+    name: str
+    id: str
+    code: int
+    is_float: bool
+    storage_bytes: int
+    bits: int
+    sign_bits: int
+    exponent_bits: int
+    mantissa_bits: int
+    bias: int
+    has_inf: bool
+    has_nan: bool
+    has_zero: bool
+    has_negative_zero: bool
+    max_code: int
+    min_code: int
+    smallest_normal_code: int
+    smallest_subnormal_code: int
+    nan_code: int
+    negative_nan_code: int
+    inf_code: int
+
+def formats() -> list[Facts]:
+    """Every row of formats.def, in its order."""
+
+def isas() -> list[tuple[str, bool]]:
+    """Every instruction set of this build, best first, and whether this machine can run it."""
+
+def default_isa() -> str:
+    """NARROWCAST_ISA or the best one; ValueError if that variable names none that can run."""
+
+def cpu_features() -> list[str]: ...
+def get_threads() -> int:
+    """The default number of threads; -1 while nobody has set one."""
+
+def set_threads(threads: int) -> None: ...
+def cast(
+    x: np.ndarray[Any, Any],
+    x_format: int,
+    out: np.ndarray[Any, Any],
+    out_format: int,
+    rounding: int,
+    overflow: int,
+    seed: int,
+    offset: int,
+    threads: int,
+    isa: str | None,
+) -> None | tuple[int, int, int, float, str]:
+    """nc_cast. None, or what nc_error says: status, reason, index, value, message."""
+
+def make_astype(
+    text: str,
+    slow: Callable[..., Any],
+    targets: Mapping[object, int],
+    results: Mapping[int, np.dtype[Any]],
+    sources: Mapping[np.dtype[Any], int],
+    roundings: Sequence[str],
+    overflows: Sequence[str],
+    isa: ContextVar[str | None],
+) -> Any:
+    """The fast entry: a builtin that does the plain case itself and hands every other call to slow unchanged.
+
+    text is its signature and documentation as inspect reads them ("astype(x, /)\\n--\\n\\n..."). targets gives the
+    format code of everything that may name a target, results the dtype of a new array per code, sources the code of
+    each dtype that may come in. roundings and overflows are the names that the fast entry may handle, by code.
+    """
