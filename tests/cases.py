@@ -127,3 +127,12 @@ def expected(src, dst, rounding="nearest_even", overflow="ieee"):
 def array(src, codes):
     """Codes as an array of the true dtype."""
     return codes.view(oracle.numpy_dtype(src))
+
+
+def numpy_cast(x, dtype):
+    """x.astype(dtype) of numpy and ml_dtypes; through float32, which is exact, for pairs that they do not cast."""
+    with np.errstate(all="ignore"):
+        try:
+            return x.astype(dtype)
+        except TypeError:
+            return x.astype(np.float32).astype(dtype)
