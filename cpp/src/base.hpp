@@ -13,8 +13,10 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define NC_INLINE __forceinline
+#define NC_NOINLINE __declspec(noinline)
 #else
 #define NC_INLINE inline __attribute__((always_inline))
+#define NC_NOINLINE __attribute__((noinline))
 #endif
 
 namespace narrowcast {

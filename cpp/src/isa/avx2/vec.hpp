@@ -1,0 +1,164 @@
+// The vector vocabulary on AVX2 + F16C: 8 lanes of 32 bits. Algorithms are in kernels/*.inl.hpp; nothing here knows a
+// number format except half_to_float and float_to_half, which are instructions.
+//
+//   U  8 x uint32 (float32 lanes are the same register: fadd and fmul read it so)
+//   W  16 x uint16        B  32 bytes, in an order of its own until store_bytes
+//   M  a mask of 8 lanes  MB a mask of 32 bytes in B's order
+#pragma once
+
+#include <immintrin.h>
+
+#include "base.hpp"
+
+namespace narrowcast {
+namespace {
+
+using U = __m256i;
+using W = __m256i;
+using B = __m256i;
+using M = __m256i;
+using MB = __m256i;
+enum : size_t { lanes = 8, block = 4 * lanes };
+
+NC_INLINE __m256 as_float(U a) { return _mm256_castsi256_ps(a); }
+NC_INLINE U as_bits(__m256 a) { return _mm256_castps_si256(a); }
+
+NC_INLINE U splat(uint32_t a) { return _mm256_set1_epi32(static_cast<int>(a)); }
+NC_INLINE U iota() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
+NC_INLINE U load(const void *p) { return _mm256_loadu_si256(static_cast<const __m256i *>(p)); }
+NC_INLINE U load_u16(const void *p) {
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i *>(p)));
+}
+NC_INLINE U load_u8(const void *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i *>(p))); }
+NC_INLINE U load_half(const void *p) {
+    return as_bits(_mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i *>(p))));
+}
+NC_INLINE void store_vector(void *p, __m256i a, bool stream) {
+    if (stream)
+        _mm256_stream_si256(static_cast<__m256i *>(p), a);
+    else
+        _mm256_storeu_si256(static_cast<__m256i *>(p), a);
+}
+NC_INLINE void store(void *p, U a, bool stream) { store_vector(p, a, stream); }
+NC_INLINE void fence() { _mm_sfence(); }
+
+NC_INLINE U band(U a, U b) { return _mm256_and_si256(a, b); }
+NC_INLINE U bor(U a, U b) { return _mm256_or_si256(a, b); }
+NC_INLINE U bxor(U a, U b) { return _mm256_xor_si256(a, b); }
+NC_INLINE U bandnot(U a, U b) { return _mm256_andnot_si256(b, a); } // a & ~b
+NC_INLINE U add(U a, U b) { return _mm256_add_epi32(a, b); }
+NC_INLINE U sub(U a, U b) { return _mm256_sub_epi32(a, b); }
+template <int K> NC_INLINE U shl(U a) { return _mm256_slli_epi32(a, K); }
+template <int K> NC_INLINE U shr(U a) { return _mm256_srli_epi32(a, K); }
+template <int K> NC_INLINE U sar(U a) { return _mm256_srai_epi32(a, K); }
+NC_INLINE U shlv(U a, U count) { return _mm256_sllv_epi32(a, count); } // counts >= 32, as unsigned, give 0
+NC_INLINE U shrv(U a, U count) { return _mm256_srlv_epi32(a, count); }
+NC_INLINE U min_u(U a, U b) { return _mm256_min_epu32(a, b); }
+NC_INLINE U max_u(U a, U b) { return _mm256_max_epu32(a, b); }
+NC_INLINE M gt(U a, U b) { return _mm256_cmpgt_epi32(a, b); } // signed
+NC_INLINE M gt_u(U a, U b) {
+    const U flip = splat(0x80000000);
+    return _mm256_cmpgt_epi32(bxor(a, flip), bxor(b, flip));
+}
+NC_INLINE M eq(U a, U b) { return _mm256_cmpeq_epi32(a, b); }
+NC_INLINE U select(M m, U a, U b) { return _mm256_blendv_epi8(b, a, m); } // m ? a : b
+NC_INLINE bool any_nan(U a, U b) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(as_float(a), as_float(b), _CMP_UNORD_Q)) != 0;
+}
+NC_INLINE U fadd(U a, U b) { return as_bits(_mm256_add_ps(as_float(a), as_float(b))); }
+NC_INLINE U fmul(U a, U b) { return as_bits(_mm256_mul_ps(as_float(a), as_float(b))); }
+// Low 16 bits of each lane: a binary16 code. Immediate: 0 nearest-even, 1 down, 2 up, 3 toward zero.
+template <int Direction> NC_INLINE U float_to_half(U a) {
+    return _mm256_cvtepu16_epi32(_mm256_cvtps_ph(as_float(a), Direction));
+}
+
+// Four vectors of codes -> bytes, each the low byte of a lane; and the signs of four vectors as 80 or 00.
+NC_INLINE B pack_bytes(U a, U b, U c, U d) {
+    const U low = splat(0xff);
+    return _mm256_packus_epi16(_mm256_packus_epi32(band(a, low), band(b, low)),
+                               _mm256_packus_epi32(band(c, low), band(d, low)));
+}
+NC_INLINE MB pack_mask(M a, M b, M c, M d) {
+    return _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+}
+NC_INLINE MB nan_bytes(U a, U b, U c, U d) {
+    const auto nan = [](U x) { return as_bits(_mm256_cmp_ps(as_float(x), as_float(x), _CMP_UNORD_Q)); };
+    return pack_mask(nan(a), nan(b), nan(c), nan(d));
+}
+NC_INLINE B sign_bytes(U a, U b, U c, U d) {
+    return _mm256_and_si256(pack_mask(a, b, c, d), _mm256_set1_epi8(static_cast<char>(0x80)));
+}
+NC_INLINE B splat_byte(uint8_t a) { return _mm256_set1_epi8(static_cast<char>(a)); }
+NC_INLINE B byte_or(B a, B b) { return _mm256_or_si256(a, b); }
+NC_INLINE B byte_and(B a, B b) { return _mm256_and_si256(a, b); }
+NC_INLINE B byte_xor(B a, B b) { return _mm256_xor_si256(a, b); }
+template <int K> NC_INLINE B byte_shr_sign(B signs) { return _mm256_srli_epi16(signs, K); } // 80 or 00 bytes, K < 8
+NC_INLINE MB byte_eq(B a, B b) { return _mm256_cmpeq_epi8(a, b); }
+NC_INLINE B byte_select(MB m, B a, B b) { return _mm256_blendv_epi8(b, a, m); }
+NC_INLINE void store_bytes(void *p, B a, bool stream) {
+    store_vector(p, _mm256_permutevar8x32_epi32(a, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)), stream);
+}
+
+// Two vectors of codes below 2^16 -> 16 uint16.
+NC_INLINE void store_words(void *p, U a, U b, bool stream) {
+    store_vector(p, _mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), 0xD8), stream);
+}
+// Two vectors of float32 -> 16 binary16.
+NC_INLINE void store_halves(void *p, U a, U b, bool stream) {
+    const __m128i low = _mm256_cvtps_ph(as_float(a), 0), high = _mm256_cvtps_ph(as_float(b), 0);
+    store_vector(p, _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1), stream);
+}
+
+// 16 bytes as the high bytes of 16 words.
+NC_INLINE W load_high_bytes(const void *p) {
+    return _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i *>(p))), 8);
+}
+template <int K> NC_INLINE W word_shl(W a) { return _mm256_slli_epi16(a, K); }
+template <int K> NC_INLINE W word_sar(W a) { return _mm256_srai_epi16(a, K); }
+NC_INLINE W word_and(W a, uint16_t b) { return _mm256_and_si256(a, _mm256_set1_epi16(static_cast<short>(b))); }
+NC_INLINE U half_to_float_low(W a) { return as_bits(_mm256_cvtph_ps(_mm256_castsi256_si128(a))); }
+NC_INLINE U half_to_float_high(W a) { return as_bits(_mm256_cvtph_ps(_mm256_extracti128_si256(a, 1))); }
+
+// 8 float64 -> float32 rounded to odd. The conversion rounds to nearest: step back if it went away from zero (that
+// also turns a false Inf into the largest value), then mark what was cut. NaN compares false: quieted, top payload
+// kept, and the mark is below every target's payload.
+NC_INLINE __m128i odd_quarter(const double *p) {
+    const __m256d x = _mm256_loadu_pd(p);
+    const __m128 nearest = _mm256_cvtpd_ps(x);
+    const __m256d back = _mm256_cvtps_pd(nearest);
+    const __m256d magnitude = _mm256_set1_pd(-0.0);
+    const __m256d away = _mm256_cmp_pd(_mm256_andnot_pd(magnitude, back), _mm256_andnot_pd(magnitude, x), _CMP_GT_OQ);
+    const __m256d inexact = _mm256_cmp_pd(back, x, _CMP_NEQ_OQ);
+    const auto narrow = [](__m256d mask) { // 4 x 64-bit masks -> 4 x 32-bit masks
+        const __m256i m = _mm256_castpd_si256(mask);
+        return _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(m, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6)));
+    };
+    const __m128i truncated = _mm_add_epi32(_mm_castps_si128(nearest), narrow(away)); // + (-1)
+    return _mm_or_si128(truncated, _mm_srli_epi32(narrow(inexact), 31));
+}
+NC_INLINE U load_f64_odd(const void *p) {
+    const double *x = static_cast<const double *>(p);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(odd_quarter(x)), odd_quarter(x + 4), 1);
+}
+
+// 32 x 32 -> 64 bits by one constant.
+NC_INLINE void mul_wide(U a, uint32_t factor, U &high, U &low) {
+    const __m256i f = splat(factor);
+    const __m256i even = _mm256_mul_epu32(a, f), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), f);
+    low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
+    high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+}
+// p[4 i + k] = lane i of vector k.
+NC_INLINE void store_interleaved(uint32_t *p, U a, U b, U c, U d) {
+    const __m256i ab_low = _mm256_unpacklo_epi32(a, b), ab_high = _mm256_unpackhi_epi32(a, b);
+    const __m256i cd_low = _mm256_unpacklo_epi32(c, d), cd_high = _mm256_unpackhi_epi32(c, d);
+    const __m256i r0 = _mm256_unpacklo_epi64(ab_low, cd_low), r1 = _mm256_unpackhi_epi64(ab_low, cd_low);
+    const __m256i r2 = _mm256_unpacklo_epi64(ab_high, cd_high), r3 = _mm256_unpackhi_epi64(ab_high, cd_high);
+    store(p, _mm256_permute2x128_si256(r0, r1, 0x20), false);
+    store(p + 8, _mm256_permute2x128_si256(r2, r3, 0x20), false);
+    store(p + 16, _mm256_permute2x128_si256(r0, r1, 0x31), false);
+    store(p + 24, _mm256_permute2x128_si256(r2, r3, 0x31), false);
+}
+
+} // namespace
+} // namespace narrowcast

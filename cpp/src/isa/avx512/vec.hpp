@@ -1,0 +1,167 @@
+// The vector vocabulary on AVX-512 F+BW+DQ+VL (and F16C): 16 lanes of 32 bits. Algorithms are in kernels/*.inl.hpp;
+// the names and contracts are those of isa/avx2/vec.hpp. Non-temporal stores go out as two 256-bit halves, which the
+// write-combining buffers take better.
+//
+//   U  16 x uint32 (float32 lanes are the same register: fadd and fmul read it so)
+//   W  32 x uint16         B  64 bytes, in an order of its own until store_bytes
+//   M  a mask of 16 lanes  MB a mask of 64 bytes in B's order
+#pragma once
+
+#include <immintrin.h>
+
+#include "base.hpp"
+
+namespace narrowcast {
+namespace {
+
+using U = __m512i;
+using W = __m512i;
+using B = __m512i;
+using M = __mmask16;
+using MB = __mmask64;
+enum : size_t { lanes = 16, block = 4 * lanes };
+
+NC_INLINE __m512 as_float(U a) { return _mm512_castsi512_ps(a); }
+NC_INLINE U as_bits(__m512 a) { return _mm512_castps_si512(a); }
+
+NC_INLINE U splat(uint32_t a) { return _mm512_set1_epi32(static_cast<int>(a)); }
+NC_INLINE U iota() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+NC_INLINE U load(const void *p) { return _mm512_loadu_si512(p); }
+NC_INLINE U load_u16(const void *p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i *>(p)));
+}
+NC_INLINE U load_u8(const void *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i *>(p))); }
+NC_INLINE U load_half(const void *p) {
+    return as_bits(_mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i *>(p))));
+}
+NC_INLINE void store_vector(void *p, __m512i a, bool stream) {
+    if (stream) {
+        __m256i *halves = static_cast<__m256i *>(p);
+        _mm256_stream_si256(halves, _mm512_castsi512_si256(a));
+        _mm256_stream_si256(halves + 1, _mm512_extracti64x4_epi64(a, 1));
+    } else {
+        _mm512_storeu_si512(p, a);
+    }
+}
+NC_INLINE void store(void *p, U a, bool stream) { store_vector(p, a, stream); }
+NC_INLINE void fence() { _mm_sfence(); }
+
+NC_INLINE U band(U a, U b) { return _mm512_and_si512(a, b); }
+NC_INLINE U bor(U a, U b) { return _mm512_or_si512(a, b); }
+NC_INLINE U bxor(U a, U b) { return _mm512_xor_si512(a, b); }
+NC_INLINE U bandnot(U a, U b) { return _mm512_andnot_si512(b, a); } // a & ~b
+NC_INLINE U add(U a, U b) { return _mm512_add_epi32(a, b); }
+NC_INLINE U sub(U a, U b) { return _mm512_sub_epi32(a, b); }
+template <int K> NC_INLINE U shl(U a) { return _mm512_slli_epi32(a, K); }
+template <int K> NC_INLINE U shr(U a) { return _mm512_srli_epi32(a, K); }
+template <int K> NC_INLINE U sar(U a) { return _mm512_srai_epi32(a, K); }
+NC_INLINE U shlv(U a, U count) { return _mm512_sllv_epi32(a, count); } // counts >= 32, as unsigned, give 0
+NC_INLINE U shrv(U a, U count) { return _mm512_srlv_epi32(a, count); }
+NC_INLINE U min_u(U a, U b) { return _mm512_min_epu32(a, b); }
+NC_INLINE U max_u(U a, U b) { return _mm512_max_epu32(a, b); }
+NC_INLINE M gt(U a, U b) { return _mm512_cmpgt_epi32_mask(a, b); } // signed
+NC_INLINE M gt_u(U a, U b) { return _mm512_cmpgt_epu32_mask(a, b); }
+NC_INLINE M eq(U a, U b) { return _mm512_cmpeq_epi32_mask(a, b); }
+NC_INLINE U select(M m, U a, U b) { return _mm512_mask_blend_epi32(m, b, a); } // m ? a : b
+NC_INLINE bool any_nan(U a, U b) { return _mm512_cmp_ps_mask(as_float(a), as_float(b), _CMP_UNORD_Q) != 0; }
+NC_INLINE U fadd(U a, U b) { return as_bits(_mm512_add_ps(as_float(a), as_float(b))); }
+NC_INLINE U fmul(U a, U b) { return as_bits(_mm512_mul_ps(as_float(a), as_float(b))); }
+// Low 16 bits of each lane: a binary16 code. Immediate: 0 nearest-even, 1 down, 2 up, 3 toward zero.
+template <int Direction> NC_INLINE U float_to_half(U a) {
+    return _mm512_cvtepu16_epi32(_mm512_cvtps_ph(as_float(a), Direction));
+}
+
+// Four vectors of codes -> bytes, each the low byte of a lane; and the signs of four vectors as 80 or 00.
+NC_INLINE B pack_bytes(U a, U b, U c, U d) {
+    const U low = splat(0xff);
+    return _mm512_packus_epi16(_mm512_packus_epi32(band(a, low), band(b, low)),
+                               _mm512_packus_epi32(band(c, low), band(d, low)));
+}
+NC_INLINE MB nan_bytes(U a, U b, U c, U d) {
+    const auto nan = [](U x) {
+        return _mm512_movm_epi32(_mm512_cmp_ps_mask(as_float(x), as_float(x), _CMP_UNORD_Q));
+    };
+    return _mm512_movepi8_mask(
+        _mm512_packs_epi16(_mm512_packs_epi32(nan(a), nan(b)), _mm512_packs_epi32(nan(c), nan(d))));
+}
+NC_INLINE B sign_bytes(U a, U b, U c, U d) {
+    return _mm512_and_si512(_mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)),
+                            _mm512_set1_epi8(static_cast<char>(0x80)));
+}
+NC_INLINE B splat_byte(uint8_t a) { return _mm512_set1_epi8(static_cast<char>(a)); }
+NC_INLINE B byte_or(B a, B b) { return _mm512_or_si512(a, b); }
+NC_INLINE B byte_and(B a, B b) { return _mm512_and_si512(a, b); }
+NC_INLINE B byte_xor(B a, B b) { return _mm512_xor_si512(a, b); }
+template <int K> NC_INLINE B byte_shr_sign(B signs) { return _mm512_srli_epi16(signs, K); } // 80 or 00 bytes, K < 8
+NC_INLINE MB byte_eq(B a, B b) { return _mm512_cmpeq_epi8_mask(a, b); }
+NC_INLINE B byte_select(MB m, B a, B b) { return _mm512_mask_blend_epi8(m, b, a); }
+NC_INLINE void store_bytes(void *p, B a, bool stream) {
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    store_vector(p, _mm512_permutexvar_epi32(order, a), stream);
+}
+
+// Two vectors of codes below 2^16 -> 32 uint16.
+NC_INLINE void store_words(void *p, U a, U b, bool stream) {
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    store_vector(p, _mm512_permutexvar_epi64(order, _mm512_packus_epi32(a, b)), stream);
+}
+// Two vectors of float32 -> 32 binary16.
+NC_INLINE void store_halves(void *p, U a, U b, bool stream) {
+    const __m256i low = _mm512_cvtps_ph(as_float(a), 0), high = _mm512_cvtps_ph(as_float(b), 0);
+    __m256i *halves = static_cast<__m256i *>(p);
+    if (stream) {
+        _mm256_stream_si256(halves, low);
+        _mm256_stream_si256(halves + 1, high);
+    } else {
+        _mm256_storeu_si256(halves, low);
+        _mm256_storeu_si256(halves + 1, high);
+    }
+}
+
+// 32 bytes as the high bytes of 32 words.
+NC_INLINE W load_high_bytes(const void *p) {
+    return _mm512_slli_epi16(_mm512_cvtepu8_epi16(_mm256_loadu_si256(static_cast<const __m256i *>(p))), 8);
+}
+template <int K> NC_INLINE W word_shl(W a) { return _mm512_slli_epi16(a, K); }
+template <int K> NC_INLINE W word_sar(W a) { return _mm512_srai_epi16(a, K); }
+NC_INLINE W word_and(W a, uint16_t b) { return _mm512_and_si512(a, _mm512_set1_epi16(static_cast<short>(b))); }
+NC_INLINE U half_to_float_low(W a) { return as_bits(_mm512_cvtph_ps(_mm512_castsi512_si256(a))); }
+NC_INLINE U half_to_float_high(W a) { return as_bits(_mm512_cvtph_ps(_mm512_extracti64x4_epi64(a, 1))); }
+
+// 16 float64 -> float32 rounded to odd: truncate, then mark what was cut. NaN is quieted, its top payload kept; it
+// compares unequal only in the ordered sense, so the mark stays off.
+NC_INLINE __m256i odd_half(const double *p) {
+    const __m512d x = _mm512_loadu_pd(p);
+    const __m256i truncated = _mm256_castps_si256(_mm512_cvt_roundpd_ps(x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC));
+    const __mmask8 inexact = _mm512_cmp_pd_mask(_mm512_cvtps_pd(_mm256_castsi256_ps(truncated)), x, _CMP_NEQ_OQ);
+    return _mm256_mask_or_epi32(truncated, inexact, truncated, _mm256_set1_epi32(1));
+}
+NC_INLINE U load_f64_odd(const void *p) {
+    const double *x = static_cast<const double *>(p);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(odd_half(x)), odd_half(x + 8), 1);
+}
+
+// 32 x 32 -> 64 bits by one constant.
+NC_INLINE void mul_wide(U a, uint32_t factor, U &high, U &low) {
+    const __m512i f = splat(factor);
+    const __m512i even = _mm512_mul_epu32(a, f), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), f);
+    low = _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
+    high = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
+}
+// p[4 i + k] = lane i of vector k.
+NC_INLINE void store_interleaved(uint32_t *p, U a, U b, U c, U d) {
+    const __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
+    const __m512i cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
+    const __m512i r0 = _mm512_unpacklo_epi64(ab_low, cd_low), r1 = _mm512_unpackhi_epi64(ab_low, cd_low);
+    const __m512i r2 = _mm512_unpacklo_epi64(ab_high, cd_high), r3 = _mm512_unpackhi_epi64(ab_high, cd_high);
+    // r<k> holds, in its 128-bit part g, the words of block 4 g + k.
+    const __m512i low01 = _mm512_shuffle_i32x4(r0, r1, 0x44), high01 = _mm512_shuffle_i32x4(r0, r1, 0xEE);
+    const __m512i low23 = _mm512_shuffle_i32x4(r2, r3, 0x44), high23 = _mm512_shuffle_i32x4(r2, r3, 0xEE);
+    store(p, _mm512_shuffle_i32x4(low01, low23, 0x88), false);
+    store(p + 16, _mm512_shuffle_i32x4(low01, low23, 0xDD), false);
+    store(p + 32, _mm512_shuffle_i32x4(high01, high23, 0x88), false);
+    store(p + 48, _mm512_shuffle_i32x4(high01, high23, 0xDD), false);
+}
+
+} // namespace
+} // namespace narrowcast

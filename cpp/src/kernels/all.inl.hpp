@@ -1,0 +1,17 @@
+// Everything an ISA unit includes after its vec.hpp, in order. No guard.
+#include "dispatch/kernel_table.hpp"
+#include "format/format.hpp"
+
+#include "kernels/run.inl.hpp"
+
+#include "kernels/encode.inl.hpp"
+
+#include "kernels/decode.inl.hpp"
+
+#include "kernels/widen.inl.hpp"
+
+#include "kernels/philox.inl.hpp"
+
+#include "kernels/census.inl.hpp"
+
+#include "kernels/table.inl.hpp"

@@ -1,0 +1,104 @@
+// Byte codes -> float32 lanes, by way of the hardware's binary16: a code's magnitude shifted to where binary16 keeps
+// exponent and fraction is its value times a power of two, subnormals included; one multiplication puts that right.
+// Inf and NaN codes are then blended in. Text-included once per ISA unit, after encode.inl.hpp; no guard.
+
+namespace narrowcast {
+namespace {
+
+consteval uint32_t power_of_two(int32_t exponent) { return static_cast<uint32_t>(127 + exponent) << 23; }
+
+// Puts right what binary16 does not know about Format.
+template <int32_t Format> NC_INLINE U decode_specials(U x) {
+    constexpr Row r = row(Format);
+    constexpr Facts f = facts(Format);
+    if constexpr (r.specials == Specials::fnuz) {
+        return select(eq(x, splat(sign_f32)), splat(0xffc00000), x); // NaN stood where -0 would be
+    } else if constexpr (f.has_nan) {
+        const U a = band(x, splat(magnitude_f32));
+        const U quiet = bor(band(x, splat(sign_f32)), splat(0x7fc00000));
+        if constexpr (!f.has_inf) {
+            return select(eq(a, splat(value_bits<Format>(f.quiet_nan))), quiet, x);
+        } else if constexpr (r.exponent_bits == 5) { // binary16's own Inf and NaN
+            return select(gt(a, splat(inf_f32)), quiet, x);
+        } else {
+            constexpr uint32_t inf_value = value_bits<Format>(f.inf);
+            return select(gt(a, splat(inf_value)), quiet, select(eq(a, splat(inf_value)), bor(x, splat(inf_f32)), x));
+        }
+    } else {
+        return x;
+    }
+}
+
+// 4 vectors of float32 from block bytes.
+template <int32_t Format> NC_INLINE void decode_half(W high_bytes, U &low, U &high) {
+    constexpr Row r = row(Format);
+    static_assert(r.exponent_bits <= 5 && r.mantissa_bits <= 10);
+    constexpr uint16_t mask = static_cast<uint16_t>(0x8000 | (facts(Format).magnitude_mask << (10 - r.mantissa_bits)));
+    W h = high_bytes;
+    if constexpr (r.bits < 8)
+        h = word_shl<8 - r.bits>(h); // the sign on top; what stood above the code is gone
+    if constexpr (r.exponent_bits < 5)
+        h = word_and(word_sar<5 - r.exponent_bits>(h), mask);
+    constexpr int32_t scale = 15 - r.bias;
+    if constexpr (scale == 0) {
+        low = decode_specials<Format>(half_to_float_low(h));
+        high = decode_specials<Format>(half_to_float_high(h));
+    } else {
+        const U power = splat(power_of_two(scale));
+        low = decode_specials<Format>(fmul(half_to_float_low(h), power));
+        high = decode_specials<Format>(fmul(half_to_float_high(h), power));
+    }
+}
+
+// Formats whose highest exponent of five bits is finite: binary16 would read it as Inf. Exponent and fraction go
+// straight to where float32 keeps them; a subnormal, taken for a normal of the next exponent, is one power too large.
+template <int32_t Format> consteval bool outgrows_half() {
+    return row(Format).exponent_bits == 5 && row(Format).specials != Specials::ieee;
+}
+template <int32_t Format> NC_INLINE U decode_fields(U code) {
+    constexpr Row r = row(Format);
+    constexpr Facts f = facts(Format);
+    constexpr uint32_t rebias = static_cast<uint32_t>(127 - r.bias) << 23, one_exponent = 1u << 23;
+    const U magnitude = band(code, splat(static_cast<uint32_t>(f.magnitude_mask)));
+    const U sign = band(shl<32 - r.bits>(code), splat(sign_f32));
+    const U normal = add(shl<23 - r.mantissa_bits>(magnitude), splat(rebias));
+    const U subnormal = fadd(add(normal, splat(one_exponent)), splat(sign_f32 | (rebias + one_exponent)));
+    const M is_subnormal = gt(splat(static_cast<uint32_t>(f.min_normal)), magnitude);
+    return decode_specials<Format>(bor(select(is_subnormal, subnormal, normal), sign));
+}
+
+NC_INLINE U decode_scale(U code) {
+    const U value = shl<23>(code);
+    return select(eq(code, splat(0)), splat(0x400000), select(eq(code, splat(0xff)), splat(0x7fc00000), value));
+}
+
+// The four vectors of a block of any source that one load or one small step turns into float32.
+template <int32_t Format> NC_INLINE void load_block(const unsigned char *p, U (&x)[4]) {
+    constexpr Row r = row(Format);
+    if constexpr (Format == NC_FORMAT_f32) {
+        for (size_t k = 0; k < 4; ++k)
+            x[k] = load(p + k * lanes * 4);
+    } else if constexpr (Format == NC_FORMAT_f16) {
+        for (size_t k = 0; k < 4; ++k)
+            x[k] = load_half(p + k * lanes * 2);
+    } else if constexpr (Format == NC_FORMAT_bf16) {
+        for (size_t k = 0; k < 4; ++k)
+            x[k] = shl<16>(load_u16(p + k * lanes * 2));
+    } else if constexpr (Format == NC_FORMAT_f64) {
+        for (size_t k = 0; k < 4; ++k)
+            x[k] = load_f64_odd(p + k * lanes * 8);
+    } else if constexpr (is_scale<Format>()) {
+        for (size_t k = 0; k < 4; ++k)
+            x[k] = decode_scale(load_u8(p + k * lanes));
+    } else if constexpr (outgrows_half<Format>()) {
+        for (size_t k = 0; k < 4; ++k)
+            x[k] = decode_fields<Format>(load_u8(p + k * lanes));
+    } else {
+        static_assert(r.storage_bytes == 1);
+        decode_half<Format>(load_high_bytes(p), x[0], x[1]);
+        decode_half<Format>(load_high_bytes(p + 2 * lanes), x[2], x[3]);
+    }
+}
+
+} // namespace
+} // namespace narrowcast

@@ -1,0 +1,245 @@
+// float32 lanes -> narrow codes. Text-included once per ISA unit, after its vec.hpp; no guard.
+//
+// Two formulations, both unlike the scalar codec:
+//  - nearest-even to a byte: one float addition lets the FPU round (even_byte);
+//  - any rounding, any narrow format: keep, cut and compare with a threshold (encode_mode).
+// Rounding happens on the magnitude; the sign joins last.
+
+namespace narrowcast {
+namespace {
+
+// The float32 bits of a magnitude code of Format; the code may lie one step beyond the largest.
+template <int32_t Format> consteval uint32_t value_bits(uint64_t code) {
+    const Row r = row(Format);
+    return static_cast<uint32_t>((code >> r.mantissa_bits) + static_cast<uint64_t>(127 - r.bias)) << 23 |
+           static_cast<uint32_t>(code & ((uint64_t{1} << r.mantissa_bits) - 1)) << (23 - r.mantissa_bits);
+}
+
+template <int32_t Format> consteval bool is_scale() { return row(Format).specials == Specials::scale; }
+template <int32_t Format> consteval bool has_float32_exponent() {
+    return row(Format).exponent_bits == 8 && !is_scale<Format>();
+}
+
+constexpr uint32_t inf_f32 = 0x7f800000, magnitude_f32 = 0x7fffffff, sign_f32 = 0x80000000;
+
+// --- nearest-even to byte formats --------------------------------------------------------------------------------
+
+// Code of |x| in the low byte of each lane; the bits above it are rubbish.
+//   E = exponent field of max(|x|, smallest normal). Adding the power of two whose ulp is the target's quantum at E
+//   rounds |x| to that quantum, subnormals included, and leaves the multiple in the sum's low bits. The code is that
+//   multiple plus (E - E of the smallest normal) << mantissa bits; the constant part of it rides in the low bits of
+//   the power of two (it is even, so ties see the right parity).
+// Clamping |x| to the first code past the largest makes overflow come out as that code, which is Inf or NaN.
+template <int32_t Format, bool Saturate> NC_INLINE U even_byte(U x) {
+    constexpr Row r = row(Format);
+    constexpr Facts f = facts(Format);
+    constexpr uint32_t normal = value_bits<Format>(f.min_normal);
+    constexpr uint32_t limit = value_bits<Format>(Saturate || f.overflow == f.max ? f.max : f.max + 1);
+    constexpr uint32_t bias = (0u - (normal >> (23 - r.mantissa_bits))) & 0xff;
+    static_assert(bias % 2 == 0);
+    const U a = min_u(band(x, splat(magnitude_f32)), splat(limit));
+    const U e = band(max_u(a, splat(normal)), splat(inf_f32));
+    const U power = add(e, splat(((23u - r.mantissa_bits) << 23) + bias));
+    return add(fadd(a, power), shr<23 - r.mantissa_bits>(e));
+}
+
+// E8M0, nearest (ties up; above 2^-127 and below 2^-126 always up): all cases in one lane.
+template <bool Saturate> NC_INLINE U even_scale(U x) {
+    const U a = min_u(x, splat(inf_f32)); // negatives and NaN look like Inf
+    const U rounded = shr<23>(add(a, splat(0x400000)));
+    const U code = select(eq(a, splat(0x400000)), splat(0), rounded); // 2^-127 itself is code 0
+    if constexpr (Saturate) {
+        const U finite = min_u(code, splat(0xfe));
+        const U bad = select(gt_u(x, splat(sign_f32)), splat(0xff), select(eq(x, splat(sign_f32)), splat(0), finite));
+        return select(gt(x, splat(inf_f32)), splat(0xff), bad);
+    } else {
+        return select(eq(a, splat(0)), splat(0xff), code);
+    }
+}
+
+// Whether NaN comes out right from even_byte by itself: it is clamped like an overflow.
+template <int32_t Format, bool Saturate> consteval bool nan_is_overflow() {
+    const Facts f = facts(Format);
+    return !Saturate && !f.has_inf && f.has_nan;
+}
+
+// Signs in place; -0 stays away from FNUZ, whose code 80 is NaN (there 80 | sign is 80 already).
+template <int32_t Format> NC_INLINE B join_sign(B codes, B signs) {
+    constexpr Row r = row(Format);
+    if constexpr (r.bits < 8)
+        signs = byte_shr_sign<8 - r.bits>(signs);
+    const B joined = byte_or(codes, signs);
+    if constexpr (r.specials == Specials::fnuz)
+        return byte_select(byte_eq(codes, splat_byte(0)), codes, joined);
+    else
+        return joined;
+}
+
+template <int32_t Format, bool Saturate> NC_INLINE B nan_codes(B signs) {
+    constexpr Facts f = facts(Format);
+    if constexpr (!f.has_nan && Saturate) {
+        return splat_byte(static_cast<uint8_t>(f.max));
+    } else if constexpr (!f.has_nan) { // +NaN is the code of -0, -NaN the code of 0
+        const B positive = splat_byte(static_cast<uint8_t>(f.sign_mask));
+        return byte_xor(positive, byte_and(positive, byte_shr_sign<8 - row(Format).bits>(signs)));
+    } else {
+        return byte_or(splat_byte(static_cast<uint8_t>(f.quiet_nan)), signs);
+    }
+}
+
+template <int32_t Format, bool Saturate> NC_INLINE B encode_even_bytes(U a, U b, U c, U d) {
+    if constexpr (is_scale<Format>()) {
+        return pack_bytes(even_scale<Saturate>(a), even_scale<Saturate>(b), even_scale<Saturate>(c),
+                          even_scale<Saturate>(d));
+    } else {
+        const B codes = pack_bytes(even_byte<Format, Saturate>(a), even_byte<Format, Saturate>(b),
+                                   even_byte<Format, Saturate>(c), even_byte<Format, Saturate>(d));
+        const B signs = sign_bytes(a, b, c, d);
+        B result = join_sign<Format>(codes, signs);
+        if constexpr (!nan_is_overflow<Format, Saturate>()) {
+            if (any_nan(a, b) || any_nan(c, d)) [[unlikely]]
+                result = byte_select(nan_bytes(a, b, c, d), nan_codes<Format, Saturate>(signs), result);
+        }
+        return result;
+    }
+}
+
+// --- nearest-even to formats with float32's exponent (bfloat16, TF32): a plain integer step -----------------------
+
+// The float32 bits of the rounded value, low bits cleared.
+template <int32_t Format, bool Saturate> NC_INLINE U even_truncated(U x) {
+    constexpr Row r = row(Format);
+    constexpr Facts f = facts(Format);
+    constexpr int drop = 23 - r.mantissa_bits;
+    constexpr uint32_t kept = ~((1u << drop) - 1);
+    U y = x;
+    if constexpr (Saturate)
+        y = bor(min_u(band(x, splat(magnitude_f32)), splat(value_bits<Format>(f.max))), band(x, splat(sign_f32)));
+    const U odd = band(shr<drop>(y), splat(1));
+    const U rounded = add(y, add(odd, splat((1u << (drop - 1)) - 1)));
+    // Quiet; keep the sign, and the top payload where the format does.
+    const U nan = r.nan == NanRule::payload ? bor(x, splat(0x7fc00000)) : bor(band(x, splat(sign_f32)), splat(0x7fc00000));
+    return band(select(gt(band(x, splat(magnitude_f32)), splat(inf_f32)), nan, rounded), splat(kept));
+}
+
+// float16 saturation ahead of the hardware conversion; NaN passes.
+NC_INLINE U clamp_half(U x) {
+    const U a = band(x, splat(magnitude_f32));
+    const U clamped = bor(min_u(a, splat(0x477fe000)), band(x, splat(sign_f32)));
+    return select(gt(a, splat(inf_f32)), x, clamped);
+}
+
+// --- any rounding -------------------------------------------------------------------------------------------------
+
+// The mode, as vectors: away from zero when the cut-off part (left-aligned in 32 bits) > threshold - (odd & parity).
+struct ModeVectors {
+    U threshold_positive, threshold_negative; // not used by stochastic
+    U parity, sticky;                         // 1 or 0
+    U overflow_positive, overflow_negative;   // codes that a finite overflow gives, without the sign
+    U infinite, nan_positive, nan_negative;   // whole codes but for Inf's sign
+    bool stochastic;
+};
+
+template <int32_t Format> NC_INLINE ModeVectors mode_vectors(const EncodeMode &mode) {
+    constexpr Facts f = facts(Format);
+    constexpr uint32_t half = 0x80000000, never = 0xffffffff;
+    const bool saturate = mode.overflow == NC_OVERFLOW_SATURATE;
+    const int32_t rounding = mode.rounding;
+    const uint32_t nearest = rounding == NC_NEAREST_EVEN ? half : half - 1;
+    const bool is_nearest = rounding == NC_NEAREST_EVEN || rounding == NC_NEAREST_AWAY;
+    const uint32_t beyond = static_cast<uint32_t>(saturate ? f.max : f.overflow), max = static_cast<uint32_t>(f.max);
+    const bool positive_to_max = rounding == NC_TOWARD_ZERO || rounding == NC_DOWN;
+    const bool negative_to_max = rounding == NC_TOWARD_ZERO || rounding == NC_UP;
+    ModeVectors v;
+    v.threshold_positive = splat(is_nearest ? nearest : rounding == NC_UP ? 0 : never);
+    v.threshold_negative = splat(is_nearest ? nearest : rounding == NC_DOWN ? 0 : never);
+    v.parity = splat(rounding == NC_NEAREST_EVEN ? 1 : 0);
+    v.sticky = splat(rounding == NC_UP || rounding == NC_DOWN ? 1 : 0);
+    v.overflow_positive = splat(positive_to_max ? max : beyond);
+    v.overflow_negative = splat(negative_to_max ? max : beyond);
+    v.infinite = splat(beyond);
+    if constexpr (f.has_nan) {
+        v.nan_positive = splat(static_cast<uint32_t>(f.quiet_nan));
+        v.nan_negative = splat(static_cast<uint32_t>(f.negative_quiet_nan));
+    } else {
+        v.nan_positive = splat(static_cast<uint32_t>(saturate ? f.max : f.sign_mask));
+        v.nan_negative = splat(static_cast<uint32_t>(saturate ? f.max : 0));
+    }
+    v.stochastic = rounding == NC_STOCHASTIC;
+    return v;
+}
+
+// Whole codes, one per lane.
+template <int32_t Format> NC_INLINE U encode_mode(U x, U random, const ModeVectors &v) {
+    constexpr Row r = row(Format);
+    constexpr Facts f = facts(Format);
+    constexpr int drop = 23 - r.mantissa_bits;
+    const U a = band(x, splat(magnitude_f32));
+    const M negative = gt(splat(0), x);
+    // 1. Kept bits, and the cut-off part left-aligned: its top bit is worth half of the last place kept.
+    U kept, cut, steps;
+    if constexpr (has_float32_exponent<Format>()) {
+        kept = shr<drop>(a);
+        cut = shl<32 - drop>(a);
+    } else {
+        constexpr uint32_t normal = value_bits<Format>(f.min_normal);
+        const U field = shr<23>(max_u(a, splat(normal)));
+        const U significand = bor(band(a, splat(0x7fffff)), splat(0x800000)); // float32 subnormals: far below anyway
+        const U shift = add(sub(field, shr<23>(a)), splat(drop));
+        kept = shrv(significand, shift);
+        cut = bor(shlv(significand, sub(splat(32), shift)), shrv(significand, sub(shift, splat(32))));
+        // What fell off below cut matters only to "is there anything".
+        cut = bor(cut, select(gt(shift, splat(32)), min_u(a, v.sticky), splat(0)));
+        cut = select(eq(a, splat(0)), splat(0), cut);
+        kept = select(eq(a, splat(0)), splat(0), kept);
+        steps = shl<r.mantissa_bits>(sub(field, splat(normal >> 23)));
+    }
+    // 2. Away from zero or not.
+    const U threshold = v.stochastic ? bxor(random, splat(0xffffffff))
+                                     : sub(select(negative, v.threshold_negative, v.threshold_positive),
+                                           band(kept, v.parity));
+    U code = add(kept, select(gt_u(cut, threshold), splat(1), splat(0)));
+    if constexpr (!has_float32_exponent<Format>())
+        code = add(code, steps);
+    // 3. Overflow, Inf, sign, NaN.
+    code = select(gt(code, splat(static_cast<uint32_t>(f.max))),
+                  select(negative, v.overflow_negative, v.overflow_positive), code);
+    code = select(eq(a, splat(inf_f32)), v.infinite, code);
+    U sign = select(negative, splat(static_cast<uint32_t>(f.sign_mask)), splat(0));
+    if constexpr (!f.has_negative_zero)
+        sign = select(eq(code, splat(0)), splat(0), sign);
+    code = bor(code, sign);
+    U nan = select(negative, v.nan_negative, v.nan_positive);
+    if constexpr (r.nan == NanRule::payload)
+        nan = bor(nan, band(shr<drop>(a), splat(static_cast<uint32_t>(f.min_normal) - 1)));
+    return select(gt(a, splat(inf_f32)), nan, code);
+}
+
+// E8M0 by mode. Nearest, up, down and toward zero are additions ahead of a shift; stochastic adds its word.
+NC_INLINE U encode_mode_scale(U x, U random, const EncodeMode &mode) {
+    const bool saturate = mode.overflow == NC_OVERFLOW_SATURATE;
+    const int32_t rounding = mode.rounding;
+    const bool truncates = rounding == NC_TOWARD_ZERO || rounding == NC_DOWN;
+    const U a = min_u(x, splat(inf_f32));
+    const U low = splat(0x400000); // 2^-127, code 0: below 2^-126 the grid is 2^-127 and 2^-126 alone
+    const M subnormal = gt(splat(0x800000), a);
+    U code;
+    if (rounding == NC_STOCHASTIC) {
+        const U normal = shr<23>(add(a, shr<9>(random)));
+        const U steep = shr<22>(add(sub(max_u(a, low), low), shr<10>(random)));
+        code = select(subnormal, steep, normal);
+    } else {
+        const bool nearest = rounding == NC_NEAREST_EVEN || rounding == NC_NEAREST_AWAY;
+        const U normal = shr<23>(add(a, splat(truncates ? 0 : nearest ? 0x400000 : 0x7fffff)));
+        const U above = select(gt(a, low), splat(truncates ? 0 : 1), splat(0));
+        code = select(subnormal, above, normal);
+    }
+    const uint32_t beyond = saturate ? 0xfe : 0xff;
+    code = select(gt(code, splat(0xfe)), splat(truncates ? 0xfe : beyond), code);
+    code = select(eq(a, splat(inf_f32)), splat(beyond), code);
+    code = select(eq(band(x, splat(magnitude_f32)), splat(0)), splat(saturate ? 0 : 0xff), code);
+    return select(gt_u(x, splat(sign_f32)), splat(0xff), select(gt(x, splat(inf_f32)), splat(0xff), code));
+}
+
+} // namespace
+} // namespace narrowcast

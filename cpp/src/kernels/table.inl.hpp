@@ -1,0 +1,192 @@
+// The kernels proper (block functions under run) and the table that every vector ISA starts from; overrides replace
+// single slots afterwards. Text-included once per ISA unit, after all other *.inl.hpp; no guard.
+
+namespace narrowcast {
+namespace {
+
+// --- to float32 / 16-bit ------------------------------------------------------------------------------------------
+
+template <int32_t Src> void widen_float(const void *src, void *dst, size_t n, bool stream) noexcept {
+    run<static_cast<size_t>(row(Src).storage_bytes), 4>(
+        src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) {
+            U x[4];
+            load_block<Src>(from, x);
+            for (size_t k = 0; k < 4; ++k)
+                store(to + k * lanes * 4, x[k], nt);
+        });
+}
+
+// --- nearest-even -------------------------------------------------------------------------------------------------
+
+template <int32_t Dst, bool Saturate> NC_INLINE void store_even(unsigned char *to, U (&x)[4], bool nt) {
+    if constexpr (Dst == NC_FORMAT_f16) {
+        if constexpr (Saturate)
+            for (U &v : x)
+                v = clamp_half(v);
+        store_halves(to, x[0], x[1], nt);
+        store_halves(to + lanes * 4, x[2], x[3], nt);
+    } else if constexpr (has_float32_exponent<Dst>()) {
+        for (U &v : x)
+            v = even_truncated<Dst, Saturate>(v);
+        if constexpr (row(Dst).storage_bytes == 4) {
+            for (size_t k = 0; k < 4; ++k)
+                store(to + k * lanes * 4, x[k], nt);
+        } else {
+            store_words(to, shr<16>(x[0]), shr<16>(x[1]), nt);
+            store_words(to + lanes * 4, shr<16>(x[2]), shr<16>(x[3]), nt);
+        }
+    } else {
+        store_bytes(to, encode_even_bytes<Dst, Saturate>(x[0], x[1], x[2], x[3]), nt);
+    }
+}
+
+template <int32_t Src, int32_t Dst, bool Saturate>
+void cast_even(const void *src, void *dst, size_t n, bool stream) noexcept {
+    run<static_cast<size_t>(row(Src).storage_bytes), static_cast<size_t>(row(Dst).storage_bytes)>(
+        src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) {
+            U x[4];
+            load_block<Src>(from, x);
+            store_even<Dst, Saturate>(to, x, nt);
+        });
+}
+
+// --- any rounding -------------------------------------------------------------------------------------------------
+
+template <int32_t Dst> NC_INLINE void store_codes(unsigned char *to, U (&code)[4], bool nt) {
+    constexpr Row r = row(Dst);
+    if constexpr (r.storage_bytes == 1) {
+        store_bytes(to, pack_bytes(code[0], code[1], code[2], code[3]), nt);
+    } else if constexpr (r.storage_bytes == 2) {
+        store_words(to, code[0], code[1], nt);
+        store_words(to + lanes * 4, code[2], code[3], nt);
+    } else {
+        for (size_t k = 0; k < 4; ++k)
+            store(to + k * lanes * 4, shl<facts(Dst).container_shift>(code[k]), nt);
+    }
+}
+
+// Formats whose direction the hardware conversion takes as an immediate.
+template <int Direction> void encode_half(const void *src, void *dst, size_t n, bool saturate, bool stream) noexcept {
+    run<4, 2>(src, dst, n, stream, [saturate](const unsigned char *from, unsigned char *to, bool nt) {
+        U x[4];
+        load_block<NC_FORMAT_f32>(from, x);
+        for (U &v : x)
+            v = float_to_half<Direction>(saturate ? clamp_half(v) : v);
+        store_codes<NC_FORMAT_f16>(to, x, nt);
+    });
+}
+
+template <int32_t Dst>
+void cast_mode(const void *src, void *dst, size_t n, const EncodeMode &mode, bool stream) noexcept {
+    if constexpr (Dst == NC_FORMAT_f16) {
+        const bool saturate = mode.overflow == NC_OVERFLOW_SATURATE;
+        switch (mode.rounding) {
+        case NC_NEAREST_EVEN:
+            return encode_half<0>(src, dst, n, saturate, stream);
+        case NC_DOWN:
+            return encode_half<1>(src, dst, n, saturate, stream);
+        case NC_UP:
+            return encode_half<2>(src, dst, n, saturate, stream);
+        case NC_TOWARD_ZERO:
+            return encode_half<3>(src, dst, n, saturate, stream);
+        default:
+            break;
+        }
+    }
+    constexpr size_t item = static_cast<size_t>(row(Dst).storage_bytes);
+    const ModeVectors vectors = mode_vectors<Dst>(mode);
+    const auto encode = [&](U x, U random) {
+        if constexpr (is_scale<Dst>())
+            return encode_mode_scale(x, random, mode);
+        else
+            return encode_mode<Dst>(x, random, vectors);
+    };
+    if (mode.rounding != NC_STOCHASTIC) {
+        run<4, item>(src, dst, n, stream, [&](const unsigned char *from, unsigned char *to, bool nt) {
+            U x[4];
+            load_block<NC_FORMAT_f32>(from, x);
+            for (U &v : x)
+                v = encode(v, splat(0));
+            store_codes<Dst>(to, x, nt);
+        });
+        return;
+    }
+    // Stochastic reads a second stream, one word per element: whole blocks here, the rest padded by hand.
+    const auto stochastic = [&](const unsigned char *from, const uint32_t *random, unsigned char *to, bool nt) {
+        U x[4];
+        load_block<NC_FORMAT_f32>(from, x);
+        for (size_t k = 0; k < 4; ++k)
+            x[k] = encode(x[k], load(random + k * lanes));
+        store_codes<Dst>(to, x, nt);
+    };
+    const unsigned char *from = static_cast<const unsigned char *>(src);
+    unsigned char *to = static_cast<unsigned char *>(dst);
+    size_t i = 0;
+    for (; i + block <= n; i += block)
+        stochastic(from + i * 4, mode.random + i, to + i * item, false);
+    if (i < n) {
+        uint32_t x[block] = {}, random[block] = {};
+        unsigned char out[block * item];
+        __builtin_memcpy(x, from + i * 4, (n - i) * 4);
+        __builtin_memcpy(random, mode.random + i, (n - i) * 4);
+        stochastic(reinterpret_cast<const unsigned char *>(x), random, out, false);
+        __builtin_memcpy(to + i * item, out, (n - i) * item);
+    }
+}
+
+// --- the table ----------------------------------------------------------------------------------------------------
+
+template <int32_t Src> constexpr void fill_source(KernelTable &table) {
+    constexpr Row r = row(Src);
+    if constexpr (Src == NC_FORMAT_f32 || Src == NC_FORMAT_tf32) {
+    } else if constexpr (r.is_float) {
+        table.widen[Src] = &widen_float<Src>;
+    } else if constexpr (r.bits <= 24) {
+        table.widen[Src] = &widen_small<Src>;
+    } else if constexpr (r.bits == 32) {
+        table.widen[Src] = &widen_i32<Src>;
+    } else {
+        table.widen[Src] = &widen_i64<Src>;
+    }
+    if constexpr (r.is_float && r.storage_bytes == 1 && !is_scale<Src>()) {
+        table.widen16[Src][hub_f16] = &cast_even<Src, NC_FORMAT_f16, false>;
+        table.widen16[Src][hub_bf16] = &cast_even<Src, NC_FORMAT_bf16, false>;
+    }
+    if constexpr (is_wide(Src))
+        table.to_f32[Src] = &convert_language<Src, NC_FORMAT_f32>;
+    if constexpr ((is_wide(Src) && Src != NC_FORMAT_f64) || Src == NC_FORMAT_f32)
+        table.to_f64[Src] = &convert_language<Src, NC_FORMAT_f64>;
+}
+
+template <int32_t Hub, int32_t Src, int32_t Dst> constexpr void fill_direct(KernelTable &table) {
+    if constexpr (Src != Dst) {
+        table.direct[Hub][Dst][0] = &cast_even<Src, Dst, false>;
+        table.direct[Hub][Dst][1] = &cast_even<Src, Dst, true>;
+    }
+}
+
+template <int32_t Dst> constexpr void fill_target(KernelTable &table) {
+    if constexpr (is_narrow(Dst)) {
+        fill_direct<hub_f32, NC_FORMAT_f32, Dst>(table);
+        fill_direct<hub_f16, NC_FORMAT_f16, Dst>(table);
+        fill_direct<hub_bf16, NC_FORMAT_bf16, Dst>(table);
+        table.encode[Dst] = &cast_mode<Dst>;
+    }
+}
+
+constexpr KernelTable generic_table(const char *name, bool flags_present) {
+    KernelTable table{};
+    table.name = name;
+    table.flags_present = flags_present;
+#define NC_FLOAT(number, ...)                                                                                          \
+    fill_source<number>(table);                                                                                        \
+    fill_target<number>(table);
+#define NC_INT(number, ...) fill_source<number>(table);
+#include "narrowcast/formats.def"
+    table.census = &census_all;
+    table.philox = &philox_all;
+    return table;
+}
+
+} // namespace
+} // namespace narrowcast
