@@ -1,0 +1,201 @@
+// nc_cast: check, choose, arrange, scan, run. Each step is a room of its own (check, isa, layout, raise, plan, walk,
+// block); what is here is their order, the splitting over threads, and the choice of pieces.
+#include <algorithm>
+#include <optional>
+
+#include "api/block.hpp"
+#include "api/check.hpp"
+#include "api/error.hpp"
+#include "api/fp_guard.hpp"
+#include "api/isa.hpp"
+#include "api/layout.hpp"
+#include "api/plan.hpp"
+#include "api/raise.hpp"
+#include "api/walk.hpp"
+#include "parallel/split.hpp"
+
+#if defined(__linux__)
+#include <unistd.h>
+#endif
+
+namespace narrowcast {
+namespace {
+
+// Runs that are worth a kernel call of their own; shorter ones are gathered until a tile is full.
+constexpr size_t least_run = 64;
+
+// Bytes of source and target that make a thread worth its making.
+constexpr size_t least_part_bytes = size_t{1} << 20;
+
+struct Job {
+    Plan plan;
+    const Request* request;
+    PhiloxFn philox;
+    bool stream;
+};
+
+struct Part {
+    const Job* job;
+    const Layout* layout;
+};
+
+size_t last_level_cache() noexcept {
+    static const size_t bytes = []() -> size_t {
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+        const long found = sysconf(_SC_LEVEL3_CACHE_SIZE);
+        if (found > 0)
+            return static_cast<size_t>(found);
+#endif
+        return size_t{32} << 20;
+    }();
+    return bytes;
+}
+
+bool is_dense(const Job& job, const Layout& layout) noexcept {
+    const Request& r = *job.request;
+    return layout.count == 1 && !r.x.swapped && !r.out.swapped &&
+           layout.dims[0].x == static_cast<int64_t>(r.x.item) && layout.dims[0].out == static_cast<int64_t>(r.out.item);
+}
+
+// How many elements go into the tile at position `at`: whole rows if they are short, equal pieces of long ones.
+size_t tile_count(size_t row, size_t at) noexcept {
+    const size_t inside = at % row;
+    if (row <= tile_items)
+        return tile_items / row * row - inside;
+    const size_t pieces = (row + tile_items - 1) / tile_items;
+    const size_t piece = std::min<size_t>(tile_items, ((row + pieces - 1) / pieces + 15) / 16 * 16);
+    return std::min(piece, row - inside);
+}
+
+void cast_strided(const Job& job, const Layout& layout, size_t begin, size_t end) noexcept {
+    const Request& r = *job.request;
+    const size_t row = static_cast<size_t>(layout.dims[layout.count - 1].extent);
+    Reader reader(layout, r.x.item, r.x.swapped, begin);
+    Writer writer(layout, r.out.item, r.out.swapped, begin);
+    std::optional<Words> random;
+    if (job.plan.random())
+        random.emplace(layout, job.philox, r.options.seed, r.options.offset, begin);
+    for (size_t at = begin, n = 0; at < end; at += n) {
+        const size_t left = end - at;
+        const size_t from = reader.direct(), to = writer.direct();
+        const size_t both = std::min(from, to);
+        if (both >= least_run) {
+            n = std::min({both, left, random ? size_t{tile_items} : left});
+        } else {
+            n = std::min(tile_count(row, at), left);
+            if (from >= least_run)
+                n = std::min(n, from);
+            if (to >= least_run)
+                n = std::min(n, to);
+        }
+        if (job.plan.copy && n > from && n <= to) { // straight to its place
+            reader.gather(writer.next(n), n);
+            writer.done(n);
+            continue;
+        }
+        if (job.plan.copy && n > to) {
+            writer.scatter(reader.next(n), n);
+            continue;
+        }
+        const uint32_t* words = random ? random->next(n) : nullptr;
+        const void* x = reader.next(n);
+        run_plan(job.plan, x, writer.next(n), n, words, job.stream && n <= to);
+        writer.done(n);
+    }
+}
+
+void cast_part(void* context, size_t begin, size_t end) noexcept {
+    const auto& [job, layout] = *static_cast<const Part*>(context);
+    const FpGuard guard(job->plan.fp_rounding);
+    if (is_dense(*job, *layout) && !job->plan.random())
+        run_plan(job->plan, layout->x + begin * job->plan.src_item, layout->out + begin * job->plan.dst_item,
+                 end - begin, nullptr, job->stream);
+    else
+        cast_strided(*job, *layout, begin, end);
+}
+
+void cast_layout(const Job& job, const Layout& layout, int32_t threads) noexcept {
+    const size_t item_bytes = job.plan.src_item + job.plan.dst_item;
+    Part part{&job, &layout};
+    run_parts(layout.n, {threads, tile_items, least_part_bytes / item_bytes}, cast_part, &part);
+}
+
+// The order of visiting, and whether it is allowed: out must not overlap itself, and x only if it lies on it exactly.
+nc_status arrange(const Request& request, bool random, nc_error* error, Layout& layout, bool& in_place) noexcept {
+    c_order(request, layout);
+    const bool dense = request.x.strides == nullptr && request.out.strides == nullptr;
+    if (!dense) {
+        memory_order(layout, false);
+        if (may_collide(layout, request.out.item))
+            return fail(error, NC_ERROR_OVERLAP,
+                        "out overlaps itself: its strides put several elements into the same bytes");
+    }
+    const bool disjoint = request.x.high <= request.out.low || request.out.high <= request.x.low;
+    in_place = !disjoint;
+    if (in_place) {
+        const Dim& only = layout.dims[0];
+        const bool exact = layout.count == 1 && layout.x == layout.out &&
+                           only.x == static_cast<int64_t>(request.x.item) &&
+                           only.out == static_cast<int64_t>(request.out.item);
+        if (!exact || request.out.item > request.x.item)
+            return fail(error, NC_ERROR_OVERLAP,
+                        "out overlaps x; it may do so only if both are contiguous, begin at the same address, and "
+                        "out's items (%zu bytes) are no larger than x's (%zu)",
+                        request.out.item, request.x.item);
+    }
+    if (random && !dense) { // the words follow the logical index
+        c_order(request, layout);
+        if (in_place)
+            memory_order(layout, true);
+        else
+            merge(layout);
+    }
+    return NC_OK;
+}
+
+nc_status cast(const Request& request, const KernelTable& table, nc_error* error) noexcept {
+    const Plan plan = make_plan(table, request.x.format, request.out.format, request.options.rounding,
+                                request.options.overflow);
+    Layout layout;
+    bool in_place = false;
+    if (const nc_status status = arrange(request, plan.random(), error, layout, in_place))
+        return status;
+    if (request.options.overflow == NC_OVERFLOW_RAISE)
+        if (const nc_status status = scan_for_overflow(table, request, error))
+            return status;
+
+    const size_t bytes = request.n * (request.x.item + request.out.item); // of at most 2^63: check_request
+    const bool aligned = reinterpret_cast<uintptr_t>(request.out.data) % request.out.item == 0;
+    const bool stream = bytes >= (size_t{1} << 20) && aligned && !in_place && bytes > last_level_cache();
+    const Job job{plan, &request, table.philox, stream};
+    const int32_t threads = in_place ? 1 : request.options.threads;
+    const int32_t blocked = layout.count > 1 ? blocking_dimension(layout, request.x.item, request.out.item) : -1;
+    if (blocked < 0) {
+        cast_layout(job, layout, threads);
+        return NC_OK;
+    }
+    for (int i = 0; i < block_parts; ++i) {
+        Layout part;
+        block_part(layout, blocked, request.x.item, i, part);
+        if (part.n != 0)
+            cast_layout(job, part, threads);
+    }
+    return NC_OK;
+}
+
+} // namespace
+} // namespace narrowcast
+
+nc_status nc_cast(const nc_array* x, const nc_array* out, const nc_cast_options* options, nc_error* error) noexcept {
+    using namespace narrowcast;
+    if (!usable(error))
+        return NC_ERROR_ARGUMENT;
+    clear(error);
+    Request request;
+    if (const nc_status status = check_request(x, out, options, error, request))
+        return status;
+    const KernelTable* table = nullptr;
+    if (const nc_status status = choose_table(request.options.isa, error, table))
+        return status;
+    return request.n == 0 ? NC_OK : cast(request, *table, error);
+}

@@ -1,0 +1,36 @@
+// Hostile input ends here: nc_cast's arguments are read, checked and put into a Request whose every number may be
+// computed with. What is allowed is written in narrowcast.h; each refusal says what came and what would be right.
+// Overlap is not judged here (layout.hpp), values are not read (raise.hpp).
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "narrowcast/narrowcast.h"
+
+namespace narrowcast {
+
+struct Operand {
+    unsigned char* data; // the first element; never written through for x
+    const int64_t* strides; // null if C-contiguous
+    int32_t format;
+    size_t item;      // bytes
+    bool swapped;     // not in the CPU's byte order, and it matters
+    uintptr_t low;    // first byte of any element
+    uintptr_t high;   // one past the last byte of any element
+};
+
+struct Request {
+    Operand x;
+    Operand out;
+    const int64_t* shape;
+    int32_t ndim;
+    size_t n;                // elements
+    nc_cast_options options; // complete, whatever the caller's size
+};
+
+// Fills request, or fails. If request.n is 0 nothing but formats and options is filled in.
+nc_status check_request(const nc_array* x, const nc_array* out, const nc_cast_options* options, nc_error* error,
+                        Request& request) noexcept;
+
+} // namespace narrowcast

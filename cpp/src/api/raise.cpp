@@ -1,0 +1,206 @@
+// The first pass asks only whether there is anything to refuse, in whatever order x lies in memory, with threads. Only
+// if there is does a second pass go through C order for the first such element. Both count with the census kernel,
+// tile by tile, and ask the codec about the elements of a tile that the census suspects.
+#include "api/raise.hpp"
+
+#include <string.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <limits>
+
+#include "api/error.hpp"
+#include "api/format_table.hpp"
+#include "api/fp_guard.hpp"
+#include "api/walk.hpp"
+#include "codec/reference.hpp"
+#include "parallel/split.hpp"
+
+namespace narrowcast {
+namespace {
+
+constexpr size_t none = std::numeric_limits<size_t>::max();
+
+struct Scan {
+    const Request& request;
+    ConvertFn widen; // null: x is float32
+    CensusFn census;
+    CensusRule rule;
+    const Facts& target;
+    bool target_signed;
+
+    bool suspicious(const Census& found) const noexcept {
+        return found.overflow != 0 || (found.infinite != 0 && !target.has_inf) ||
+               (found.nan != 0 && !target.has_nan) || (found.zero != 0 && !target.has_zero) ||
+               (found.negative != 0 && !target_signed);
+    }
+};
+
+uint64_t load_code(const void* elements, size_t i, size_t item) noexcept {
+    const auto* from = static_cast<const unsigned char*>(elements) + i * item;
+    const auto load = [from](auto value) -> uint64_t {
+        memcpy(&value, from, sizeof value);
+        return value;
+    };
+    switch (item) {
+    case 1:
+        return load(uint8_t{});
+    case 2:
+        return load(uint16_t{});
+    case 4:
+        return load(uint32_t{});
+    default:
+        return load(uint64_t{});
+    }
+}
+
+struct Refused {
+    size_t position; // in the layout's order; none
+    uint64_t code;
+    nc_reason reason;
+};
+
+// The first refused element of [begin, end) in the layout's order. stop: another part found one.
+Refused first_refused(const Scan& scan, const Layout& layout, size_t begin, size_t end,
+                      const std::atomic<bool>* stop) noexcept {
+    const Operand& x = scan.request.x;
+    alignas(64) uint32_t tile[tile_items];
+    Reader reader(layout, x.item, x.swapped, begin);
+    for (size_t at = begin; at < end;) {
+        if (stop != nullptr && stop->load(std::memory_order_relaxed))
+            break;
+        const size_t n = std::min<size_t>(tile_items, end - at);
+        const void* elements = reader.next(n);
+        const auto* values = static_cast<const uint32_t*>(elements);
+        if (scan.widen != nullptr) {
+            scan.widen(elements, tile, n, false);
+            values = tile;
+        }
+        Census found{};
+        scan.census(values, n, scan.rule, found);
+        if (scan.suspicious(found)) {
+            for (size_t i = 0; i < n; ++i) {
+                const uint64_t code = load_code(elements, i, x.item);
+                const nc_reason reason =
+                    refuse_code(x.format, code, scan.request.out.format, scan.request.options.rounding);
+                if (reason != NC_REASON_NONE)
+                    return {at + i, code, reason};
+            }
+        }
+        at += n;
+    }
+    return {none, 0, NC_REASON_NONE};
+}
+
+struct Search {
+    const Scan& scan;
+    const Layout& layout;
+    std::atomic<bool> found;
+};
+
+void search_part(void* context, size_t begin, size_t end) noexcept {
+    auto& search = *static_cast<Search*>(context);
+    const FpGuard guard(NC_NEAREST_EVEN);
+    if (first_refused(search.scan, search.layout, begin, end, &search.found).position != none)
+        search.found.store(true, std::memory_order_relaxed);
+}
+
+// x alone, in the order of its memory, each element that is broadcast once.
+void source_order(const Request& request, Layout& layout) noexcept {
+    c_order(request, layout);
+    int32_t kept = 0;
+    for (int32_t i = 0; i < layout.count; ++i) {
+        Dim dim = layout.dims[i];
+        if (dim.x == 0) {
+            layout.n /= static_cast<size_t>(dim.extent);
+            continue;
+        }
+        dim.out = dim.x;
+        layout.dims[kept++] = dim;
+    }
+    if (kept == 0)
+        layout.dims[kept++] = {1, 0, 0, 0};
+    layout.count = kept;
+    layout.out = request.x.data; // moves along with x, never written
+    memory_order(layout, false);
+}
+
+// The largest value of a format and a value, as text that reads back to the same float64, whatever the locale.
+struct Number {
+    char text[32];
+    explicit Number(double value) noexcept {
+        const auto end = std::to_chars(text, text + sizeof text - 1, value).ptr;
+        *end = '\0';
+    }
+};
+
+double value_of(int32_t format, uint64_t code) noexcept {
+    const uint64_t bits =
+        format == NC_FORMAT_f64
+            ? code
+            : convert_code(format, code, NC_FORMAT_f64, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0);
+    double value = 0;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+nc_status report(const Request& request, const Refused& refused, nc_error* error) noexcept {
+    const Format& target = format_of(request.out.format);
+    const double value = value_of(request.x.format, refused.code);
+    const auto index = static_cast<unsigned long long>(refused.position);
+    describe_element(error, refused.reason, refused.position, value);
+    const char* lacks = "";
+    switch (refused.reason) {
+    case NC_REASON_FINITE: {
+        const int32_t format = target.row.format == NC_FORMAT_tf32 ? int32_t{NC_FORMAT_f32} : target.row.format;
+        const double largest = value_of(format, target.facts.max << target.facts.container_shift);
+        return fail(error, NC_ERROR_OVERFLOW, "element %llu (value %s) overflows %s, whose largest value is %s", index,
+                    Number(value).text, target.name, Number(largest).text);
+    }
+    case NC_REASON_INFINITE:
+        lacks = "infinity";
+        break;
+    case NC_REASON_NAN:
+        lacks = "NaN";
+        break;
+    case NC_REASON_ZERO:
+        lacks = "zero";
+        break;
+    default:
+        lacks = "sign";
+    }
+    return fail(error, NC_ERROR_OVERFLOW, "element %llu (value %s) does not fit into %s, which has no %s", index,
+                Number(value).text, target.name, lacks);
+}
+
+} // namespace
+
+nc_status scan_for_overflow(const KernelTable& table, const Request& request, nc_error* error) noexcept {
+    const int32_t src = request.x.format, dst = request.out.format;
+    const Format& target = format_of(dst);
+    if (src == dst || dst == NC_FORMAT_f64 || (dst == NC_FORMAT_f32 && src != NC_FORMAT_f64))
+        return NC_OK;
+    // float64 -> float32: whatever overflows becomes the largest float32 when rounded to odd; the codec tells the
+    // rest of those that do from those that do not.
+    constexpr uint32_t largest_f32 = 0x7f7fffff;
+    const CensusRule rule = dst == NC_FORMAT_f32 ? CensusRule{largest_f32, largest_f32, 0}
+                                                 : census_rule(dst, request.options.rounding);
+    const Scan scan{request, table.widen[src], table.census, rule, target.facts, target.row.sign_bits != 0};
+
+    Layout layout;
+    source_order(request, layout);
+    constexpr size_t least_bytes = size_t{1} << 20;
+    const SplitRule split{request.options.threads, tile_items, least_bytes / request.x.item};
+    Search search{scan, layout, false};
+    run_parts(layout.n, split, search_part, &search);
+    if (!search.found.load(std::memory_order_relaxed))
+        return NC_OK;
+
+    c_order(request, layout);
+    merge(layout);
+    const FpGuard guard(NC_NEAREST_EVEN);
+    return report(request, first_refused(scan, layout, 0, layout.n, nullptr), error);
+}
+
+} // namespace narrowcast
