@@ -3,6 +3,7 @@
 // that is not exactly this, and any call the core refuses, goes on unchanged to the Python function `slow`, which
 // checks, explains and raises.
 #include <atomic>
+#include <utility>
 
 #include "arrays.hpp"
 
@@ -212,7 +213,7 @@ PyObject* interned(const py::sequence& names) {
 }
 
 py::object make_astype(const py::str& text, const py::object& slow, const py::dict& targets, const py::dict& results,
-                       const py::dict& sources, const py::sequence& roundings, const py::sequence& overflows,
+                       const py::sequence& sources, const py::sequence& roundings, const py::sequence& overflows,
                        const py::object& isa) {
     auto* const entry = new Entry;
     entry->slow = slow.inc_ref().ptr();
@@ -223,10 +224,11 @@ py::object make_astype(const py::str& text, const py::object& slow, const py::di
     for (const auto& [code, dtype] : results) {
         entry->results.at(code.cast<std::size_t>()) = reinterpret_cast<PyArray_Descr*>(dtype.inc_ref().ptr());
     }
-    for (const auto& [dtype, code] : sources) {
+    for (const py::handle pair : sources) {
+        const auto [dtype, code] = pair.cast<std::pair<py::object, std::int8_t>>();
         const auto number = static_cast<std::size_t>(reinterpret_cast<PyArray_Descr*>(dtype.ptr())->type_num);
         if (number < Entry::type_numbers) { // others are found by slow
-            entry->sources[number] = code.cast<std::int8_t>();
+            entry->sources[number] = code;
         }
     }
     entry->method.ml_name = "astype";

@@ -1,8 +1,5 @@
 // The general cast: two ndarrays of any layout and the formats their bits are to be read as. Python has checked
 // everything that has a sentence of its own; what is checked here only keeps the core inside the arrays.
-#include <optional>
-#include <string>
-
 #include "arrays.hpp"
 
 namespace narrowcast::python {
@@ -23,7 +20,7 @@ PyArrayObject* as_array(py::handle object, std::int32_t format) {
 
 py::object general_cast(py::handle x, std::int32_t x_format, py::handle out, std::int32_t out_format,
                         std::int32_t rounding, std::int32_t overflow, std::uint64_t seed, std::uint64_t offset,
-                        std::int32_t threads, const std::optional<std::string>& isa) {
+                        std::int32_t threads, const char* isa) {
     PyArrayObject* const source = as_array(x, x_format);
     PyArrayObject* const target = as_array(out, out_format);
     if (!PyArray_ISWRITEABLE(target)) {
@@ -38,7 +35,7 @@ py::object general_cast(py::handle x, std::int32_t x_format, py::handle out, std
     options.seed = seed;
     options.offset = offset;
     options.threads = threads;
-    options.isa = isa ? isa->c_str() : nullptr;
+    options.isa = isa;
     nc_error error{};
     error.size = sizeof error;
     const nc_status status = cast(source_view.array, target_view.array, options, &error, PyArray_SIZE(source));

@@ -70,7 +70,7 @@ def cast(
     offset: int,
     threads: int,
     isa: str | None,
-) -> None | tuple[int, int, int, float, str]:
+) -> tuple[int, int, int, float, str] | None:
     """nc_cast. None, or what nc_error says: status, reason, index, value, message."""
 
 def make_astype(
@@ -78,7 +78,7 @@ def make_astype(
     slow: Callable[..., Any],
     targets: Mapping[object, int],
     results: Mapping[int, np.dtype[Any]],
-    sources: Mapping[np.dtype[Any], int],
+    sources: Sequence[tuple[np.dtype[Any], int]],
     roundings: Sequence[str],
     overflows: Sequence[str],
     isa: ContextVar[str | None],

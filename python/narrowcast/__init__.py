@@ -1,0 +1,50 @@
+"""Every narrow number format, converted at memory speed, to the same bits everywhere.
+
+The package is a thin layer over a compiled core. Start with `astype`; `formats`, `finfo` and `inspect` say what a
+format holds; ``narrowcast --help`` is the command line.
+"""
+
+try:
+    from narrowcast import _core
+except ImportError as error:
+    raise ImportError(
+        f"narrowcast's compiled part could not be loaded ({error}); it is built by `pip install .` in the repository"
+    ) from error
+
+from typing import TYPE_CHECKING
+
+from narrowcast._arrays import as_buffer
+from narrowcast._config import get_num_threads, isa, isas, set_num_threads, use_isa
+from narrowcast._formats import Format, formats
+from narrowcast._info import finfo, iinfo
+from narrowcast._inspect import Inspection, inspect
+
+if TYPE_CHECKING:
+    from narrowcast._astype import astype
+else:
+    from narrowcast._astype import make_entry
+
+    astype = make_entry()
+
+__version__: str = _core.version
+
+__all__ = [
+    "astype",
+    "as_buffer",
+    "finfo",
+    "iinfo",
+    "formats",
+    "Format",
+    "inspect",
+    "Inspection",
+    "isa",
+    "isas",
+    "use_isa",
+    "set_num_threads",
+    "get_num_threads",
+    "__version__",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
