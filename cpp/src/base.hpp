@@ -14,9 +14,15 @@
 #if defined(_MSC_VER) && !defined(__clang__)
 #define NC_INLINE __forceinline
 #define NC_NOINLINE __declspec(noinline)
+#define NC_INLINE_LAMBDA
 #else
 #define NC_INLINE inline __attribute__((always_inline))
+#define NC_INLINE_LAMBDA __attribute__((always_inline))
+#if defined(__clang__)
 #define NC_NOINLINE __attribute__((noinline))
+#else
+#define NC_NOINLINE __attribute__((noinline, noclone)) // a clone per caller would double every kernel
+#endif
 #endif
 
 namespace narrowcast {

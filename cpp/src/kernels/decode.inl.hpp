@@ -5,31 +5,29 @@
 namespace narrowcast {
 namespace {
 
-consteval uint32_t power_of_two(int32_t exponent) { return static_cast<uint32_t>(127 + exponent) << 23; }
-
-// Puts right what binary16 does not know about Format.
-template <int32_t Format> NC_INLINE U decode_specials(U x) {
+// Puts right, in binary16 codes, what stands for Inf and NaN in Format: all that the multiplication then keeps.
+template <int32_t Format> NC_INLINE W half_specials(W h) {
     constexpr Row r = row(Format);
     constexpr Facts f = facts(Format);
+    const W sign = splat_word(0x8000), quiet = splat_word(0x7e00);
     if constexpr (r.specials == Specials::fnuz) {
-        return select(eq(x, splat(sign_f32)), splat(0xffc00000), x); // NaN stood where -0 would be
+        return word_select(word_eq(h, sign), splat_word(0xfe00), h); // NaN stands where -0 would be
     } else if constexpr (f.has_nan) {
-        const U a = band(x, splat(magnitude_f32));
-        const U quiet = bor(band(x, splat(sign_f32)), splat(0x7fc00000));
-        if constexpr (!f.has_inf) {
-            return select(eq(a, splat(value_bits<Format>(f.quiet_nan))), quiet, x);
-        } else if constexpr (r.exponent_bits == 5) { // binary16's own Inf and NaN
-            return select(gt(a, splat(inf_f32)), quiet, x);
-        } else {
-            constexpr uint32_t inf_value = value_bits<Format>(f.inf);
-            return select(gt(a, splat(inf_value)), quiet, select(eq(a, splat(inf_value)), bor(x, splat(inf_f32)), x));
-        }
+        constexpr int up = 10 - r.mantissa_bits;
+        constexpr uint16_t inf = static_cast<uint16_t>(f.inf << up);
+        constexpr uint16_t last_number = static_cast<uint16_t>(f.has_inf ? f.inf << up : (f.quiet_nan << up) - 1);
+        const W magnitude = word_and(h, splat_word(0x7fff));
+        const W nan = word_or(word_and(h, sign), quiet);
+        W y = h;
+        if constexpr (f.has_inf && r.exponent_bits < 5)
+            y = word_select(word_eq(magnitude, splat_word(inf)), word_or(word_and(h, sign), splat_word(0x7c00)), h);
+        return word_select(word_gt(magnitude, splat_word(last_number)), nan, y);
     } else {
-        return x;
+        return h;
     }
 }
 
-// 4 vectors of float32 from block bytes.
+// Two vectors of float32 from 2 * lanes codes, given as the high bytes of words.
 template <int32_t Format> NC_INLINE void decode_half(W high_bytes, U &low, U &high) {
     constexpr Row r = row(Format);
     static_assert(r.exponent_bits <= 5 && r.mantissa_bits <= 10);
@@ -38,15 +36,14 @@ template <int32_t Format> NC_INLINE void decode_half(W high_bytes, U &low, U &hi
     if constexpr (r.bits < 8)
         h = word_shl<8 - r.bits>(h); // the sign on top; what stood above the code is gone
     if constexpr (r.exponent_bits < 5)
-        h = word_and(word_sar<5 - r.exponent_bits>(h), mask);
-    constexpr int32_t scale = 15 - r.bias;
-    if constexpr (scale == 0) {
-        low = decode_specials<Format>(half_to_float_low(h));
-        high = decode_specials<Format>(half_to_float_high(h));
-    } else {
-        const U power = splat(power_of_two(scale));
-        low = decode_specials<Format>(fmul(half_to_float_low(h), power));
-        high = decode_specials<Format>(fmul(half_to_float_high(h), power));
+        h = word_and(word_sar<5 - r.exponent_bits>(h), splat_word(mask));
+    h = half_specials<Format>(h);
+    low = half_to_float_low(h);
+    high = half_to_float_high(h);
+    if constexpr (r.bias != 15) {
+        const U power = splat(static_cast<uint32_t>(127 + 15 - r.bias) << 23);
+        low = fmul(low, power);
+        high = fmul(high, power);
     }
 }
 
@@ -64,7 +61,12 @@ template <int32_t Format> NC_INLINE U decode_fields(U code) {
     const U normal = add(shl<23 - r.mantissa_bits>(magnitude), splat(rebias));
     const U subnormal = fadd(add(normal, splat(one_exponent)), splat(sign_f32 | (rebias + one_exponent)));
     const M is_subnormal = gt(splat(static_cast<uint32_t>(f.min_normal)), magnitude);
-    return decode_specials<Format>(bor(select(is_subnormal, subnormal, normal), sign));
+    const U value = bor(select(is_subnormal, subnormal, normal), sign);
+    static_assert(r.specials == Specials::fnuz || r.specials == Specials::finite);
+    if constexpr (r.specials == Specials::fnuz)
+        return select(eq(value, splat(sign_f32)), splat(0xffc00000), value);
+    else
+        return value;
 }
 
 NC_INLINE U decode_scale(U code) {

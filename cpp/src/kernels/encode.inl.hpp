@@ -30,17 +30,21 @@ constexpr uint32_t inf_f32 = 0x7f800000, magnitude_f32 = 0x7fffffff, sign_f32 = 
 //   multiple plus (E - E of the smallest normal) << mantissa bits; the constant part of it rides in the low bits of
 //   the power of two (it is even, so ties see the right parity).
 // Clamping |x| to the first code past the largest makes overflow come out as that code, which is Inf or NaN.
-template <int32_t Format, bool Saturate> NC_INLINE U even_byte(U x) {
-    constexpr Row r = row(Format);
+template <int32_t Format, bool Saturate> consteval uint32_t even_limit() {
     constexpr Facts f = facts(Format);
-    constexpr uint32_t normal = value_bits<Format>(f.min_normal);
-    constexpr uint32_t limit = value_bits<Format>(Saturate || f.overflow == f.max ? f.max : f.max + 1);
+    return value_bits<Format>(Saturate || f.overflow == f.max ? f.max : f.max + 1);
+}
+template <int32_t Format> NC_INLINE U even_clamped(U a) {
+    constexpr Row r = row(Format);
+    constexpr uint32_t normal = value_bits<Format>(facts(Format).min_normal);
     constexpr uint32_t bias = (0u - (normal >> (23 - r.mantissa_bits))) & 0xff;
     static_assert(bias % 2 == 0);
-    const U a = min_u(band(x, splat(magnitude_f32)), splat(limit));
     const U e = band(max_u(a, splat(normal)), splat(inf_f32));
     const U power = add(e, splat(((23u - r.mantissa_bits) << 23) + bias));
     return add(fadd(a, power), shr<23 - r.mantissa_bits>(e));
+}
+template <int32_t Format, bool Saturate> NC_INLINE U even_byte(U x) {
+    return even_clamped<Format>(min_u(band(x, splat(magnitude_f32)), splat(even_limit<Format, Saturate>())));
 }
 
 // E8M0, nearest (ties up; above 2^-127 and below 2^-126 always up): all cases in one lane.
@@ -104,6 +108,26 @@ template <int32_t Format, bool Saturate> NC_INLINE B encode_even_bytes(U a, U b,
     }
 }
 
+// The same from bfloat16 words: magnitude, clamp, signs and the search for NaN are done on words, twice as many at once.
+template <int32_t Format, bool Saturate> NC_INLINE B encode_even_words(W a, W b) {
+    constexpr uint32_t limit = even_limit<Format, Saturate>();
+    static_assert((limit & 0xffff) == 0);
+    const W magnitude = splat_word(0x7fff), bound = splat_word(limit >> 16);
+    const W ma = word_and(a, magnitude), mb = word_and(b, magnitude);
+    const W ca = word_min(ma, bound), cb = word_min(mb, bound);
+    const B codes = pack_bytes(even_clamped<Format>(unpack_low(ca)), even_clamped<Format>(unpack_high(ca)),
+                               even_clamped<Format>(unpack_low(cb)), even_clamped<Format>(unpack_high(cb)));
+    const B signs = sign_bytes_of_words(a, b);
+    B result = join_sign<Format>(codes, signs);
+    if constexpr (!nan_is_overflow<Format, Saturate>()) {
+        const W inf = splat_word(0x7f80);
+        if (any_word(word_gt(ma, inf), word_gt(mb, inf))) [[unlikely]]
+            result = byte_select(nan_bytes(unpack_low(a), unpack_high(a), unpack_low(b), unpack_high(b)),
+                                 nan_codes<Format, Saturate>(signs), result);
+    }
+    return result;
+}
+
 // --- nearest-even to formats with float32's exponent (bfloat16, TF32): a plain integer step -----------------------
 
 // The float32 bits of the rounded value, low bits cleared.
@@ -129,7 +153,45 @@ NC_INLINE U clamp_half(U x) {
     return select(gt(a, splat(inf_f32)), x, clamped);
 }
 
-// --- any rounding -------------------------------------------------------------------------------------------------
+// --- any rounding, formats with float32's exponent ------------------------------------------------------------------
+
+// An addition ahead of a truncation: what to add says how to round. Overflow and Inf come out as IEEE 754 wants by
+// themselves; saturation is a limit on the result.
+struct TruncateVectors {
+    U add_positive, add_negative, parity, limit;
+    bool stochastic;
+};
+
+template <int32_t Format> NC_INLINE TruncateVectors truncate_vectors(const EncodeMode &mode) {
+    constexpr int drop = 23 - row(Format).mantissa_bits;
+    constexpr uint32_t all = (1u << drop) - 1, half = 1u << (drop - 1);
+    const int32_t rounding = mode.rounding;
+    const uint32_t nearest = rounding == NC_NEAREST_EVEN ? half - 1 : rounding == NC_NEAREST_AWAY ? half : 0;
+    TruncateVectors v;
+    v.add_positive = splat(rounding == NC_UP ? all : nearest);
+    v.add_negative = splat(rounding == NC_DOWN ? all : nearest);
+    v.parity = splat(rounding == NC_NEAREST_EVEN ? 1 : 0);
+    v.limit = splat(mode.overflow == NC_OVERFLOW_SATURATE ? value_bits<Format>(facts(Format).max) : inf_f32);
+    v.stochastic = rounding == NC_STOCHASTIC;
+    return v;
+}
+
+// The float32 bits of the rounded value, low bits cleared.
+template <int32_t Format> NC_INLINE U mode_truncated(U x, U random, const TruncateVectors &v) {
+    constexpr Row r = row(Format);
+    constexpr int drop = 23 - r.mantissa_bits;
+    const U a = band(x, splat(magnitude_f32)), sign = band(x, splat(sign_f32));
+    const U step = v.stochastic ? shr<32 - drop>(random)
+                                : add(select(gt(splat(0), x), v.add_negative, v.add_positive),
+                                      band(shr<drop>(a), v.parity));
+    // Inf stays Inf under any step: the addition cannot carry into the exponent.
+    const U rounded = bor(min_u(band(add(a, step), splat(~((1u << drop) - 1))), v.limit), sign);
+    const U nan = r.nan == NanRule::payload ? band(bor(x, splat(0x7fc00000)), splat(~((1u << drop) - 1)))
+                                            : bor(sign, splat(0x7fc00000));
+    return select(gt(a, splat(inf_f32)), nan, rounded);
+}
+
+// --- any rounding, other formats -------------------------------------------------------------------------------------------------
 
 // The mode, as vectors: away from zero when the cut-off part (left-aligned in 32 bits) > threshold - (odd & parity).
 struct ModeVectors {
@@ -177,30 +239,21 @@ template <int32_t Format> NC_INLINE U encode_mode(U x, U random, const ModeVecto
     const U a = band(x, splat(magnitude_f32));
     const M negative = gt(splat(0), x);
     // 1. Kept bits, and the cut-off part left-aligned: its top bit is worth half of the last place kept.
-    U kept, cut, steps;
-    if constexpr (has_float32_exponent<Format>()) {
-        kept = shr<drop>(a);
-        cut = shl<32 - drop>(a);
-    } else {
-        constexpr uint32_t normal = value_bits<Format>(f.min_normal);
-        const U field = shr<23>(max_u(a, splat(normal)));
-        const U significand = bor(band(a, splat(0x7fffff)), splat(0x800000)); // float32 subnormals: far below anyway
-        const U shift = add(sub(field, shr<23>(a)), splat(drop));
-        kept = shrv(significand, shift);
-        cut = bor(shlv(significand, sub(splat(32), shift)), shrv(significand, sub(shift, splat(32))));
-        // What fell off below cut matters only to "is there anything".
-        cut = bor(cut, select(gt(shift, splat(32)), min_u(a, v.sticky), splat(0)));
-        cut = select(eq(a, splat(0)), splat(0), cut);
-        kept = select(eq(a, splat(0)), splat(0), kept);
-        steps = shl<r.mantissa_bits>(sub(field, splat(normal >> 23)));
-    }
+    constexpr uint32_t normal = value_bits<Format>(f.min_normal);
+    static_assert(normal >> 23 > 32 + 24); // a float32 subnormal, or zero, is cut off whole
+    const U field = shr<23>(max_u(a, splat(normal)));
+    const U significand = bor(band(a, splat(0x7fffff)), splat(0x800000));
+    const U shift = add(sub(field, shr<23>(a)), splat(drop));
+    const U kept = shrv(significand, shift);
+    // What falls off below cut matters only to "is there anything"; of a zero there is not.
+    U cut = bor(shlv(significand, sub(splat(32), shift)), shrv(significand, sub(shift, splat(32))));
+    cut = bor(cut, select(gt(shift, splat(32)), min_u(a, v.sticky), splat(0)));
+    const U steps = shl<r.mantissa_bits>(sub(field, splat(normal >> 23)));
     // 2. Away from zero or not.
     const U threshold = v.stochastic ? bxor(random, splat(0xffffffff))
                                      : sub(select(negative, v.threshold_negative, v.threshold_positive),
                                            band(kept, v.parity));
-    U code = add(kept, select(gt_u(cut, threshold), splat(1), splat(0)));
-    if constexpr (!has_float32_exponent<Format>())
-        code = add(code, steps);
+    U code = add(add(kept, steps), select(gt_u(cut, threshold), splat(1), splat(0)));
     // 3. Overflow, Inf, sign, NaN.
     code = select(gt(code, splat(static_cast<uint32_t>(f.max))),
                   select(negative, v.overflow_negative, v.overflow_positive), code);

@@ -6,9 +6,19 @@ namespace {
 
 // --- to float32 / 16-bit ------------------------------------------------------------------------------------------
 
+// Bytes -> bfloat16: exact, so the low halves of the float32 are empty.
+template <int32_t Src> void widen_bfloat16(const void *src, void *dst, size_t n, bool stream) noexcept {
+    run<1, 2>(src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+        U x[4];
+        load_block<Src>(from, x);
+        store_words(to, shr<16>(x[0]), shr<16>(x[1]), nt);
+        store_words(to + lanes * 4, shr<16>(x[2]), shr<16>(x[3]), nt);
+    });
+}
+
 template <int32_t Src> void widen_float(const void *src, void *dst, size_t n, bool stream) noexcept {
     run<static_cast<size_t>(row(Src).storage_bytes), 4>(
-        src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) {
+        src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
             U x[4];
             load_block<Src>(from, x);
             for (size_t k = 0; k < 4; ++k)
@@ -43,10 +53,15 @@ template <int32_t Dst, bool Saturate> NC_INLINE void store_even(unsigned char *t
 template <int32_t Src, int32_t Dst, bool Saturate>
 void cast_even(const void *src, void *dst, size_t n, bool stream) noexcept {
     run<static_cast<size_t>(row(Src).storage_bytes), static_cast<size_t>(row(Dst).storage_bytes)>(
-        src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) {
-            U x[4];
-            load_block<Src>(from, x);
-            store_even<Dst, Saturate>(to, x, nt);
+        src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+            if constexpr (Src == NC_FORMAT_bf16 && row(Dst).storage_bytes == 1 && !is_scale<Dst>()) {
+                const W low = load_words(from), high = load_words(from + lanes * 4);
+                store_unpacked_bytes(to, encode_even_words<Dst, Saturate>(low, high), nt);
+            } else {
+                U x[4];
+                load_block<Src>(from, x);
+                store_even<Dst, Saturate>(to, x, nt);
+            }
         });
 }
 
@@ -67,7 +82,7 @@ template <int32_t Dst> NC_INLINE void store_codes(unsigned char *to, U (&code)[4
 
 // Formats whose direction the hardware conversion takes as an immediate.
 template <int Direction> void encode_half(const void *src, void *dst, size_t n, bool saturate, bool stream) noexcept {
-    run<4, 2>(src, dst, n, stream, [saturate](const unsigned char *from, unsigned char *to, bool nt) {
+    run<4, 2>(src, dst, n, stream, [saturate](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
         U x[4];
         load_block<NC_FORMAT_f32>(from, x);
         for (U &v : x)
@@ -94,15 +109,24 @@ void cast_mode(const void *src, void *dst, size_t n, const EncodeMode &mode, boo
         }
     }
     constexpr size_t item = static_cast<size_t>(row(Dst).storage_bytes);
-    const ModeVectors vectors = mode_vectors<Dst>(mode);
-    const auto encode = [&](U x, U random) {
+    const auto vectors = [&] {
         if constexpr (is_scale<Dst>())
-            return encode_mode_scale(x, random, mode);
+            return mode;
+        else if constexpr (has_float32_exponent<Dst>())
+            return truncate_vectors<Dst>(mode);
+        else
+            return mode_vectors<Dst>(mode);
+    }();
+    const auto encode = [&](U x, U random) NC_INLINE_LAMBDA {
+        if constexpr (is_scale<Dst>())
+            return encode_mode_scale(x, random, vectors);
+        else if constexpr (has_float32_exponent<Dst>()) // store_codes wants codes
+            return shr<32 - row(Dst).bits>(mode_truncated<Dst>(x, random, vectors));
         else
             return encode_mode<Dst>(x, random, vectors);
     };
     if (mode.rounding != NC_STOCHASTIC) {
-        run<4, item>(src, dst, n, stream, [&](const unsigned char *from, unsigned char *to, bool nt) {
+        run<4, item>(src, dst, n, stream, [&](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
             U x[4];
             load_block<NC_FORMAT_f32>(from, x);
             for (U &v : x)
@@ -112,7 +136,7 @@ void cast_mode(const void *src, void *dst, size_t n, const EncodeMode &mode, boo
         return;
     }
     // Stochastic reads a second stream, one word per element: whole blocks here, the rest padded by hand.
-    const auto stochastic = [&](const unsigned char *from, const uint32_t *random, unsigned char *to, bool nt) {
+    const auto stochastic = [&](const unsigned char *from, const uint32_t *random, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
         U x[4];
         load_block<NC_FORMAT_f32>(from, x);
         for (size_t k = 0; k < 4; ++k)
@@ -150,7 +174,7 @@ template <int32_t Src> constexpr void fill_source(KernelTable &table) {
     }
     if constexpr (r.is_float && r.storage_bytes == 1 && !is_scale<Src>()) {
         table.widen16[Src][hub_f16] = &cast_even<Src, NC_FORMAT_f16, false>;
-        table.widen16[Src][hub_bf16] = &cast_even<Src, NC_FORMAT_bf16, false>;
+        table.widen16[Src][hub_bf16] = &widen_bfloat16<Src>;
     }
     if constexpr (is_wide(Src))
         table.to_f32[Src] = &convert_language<Src, NC_FORMAT_f32>;

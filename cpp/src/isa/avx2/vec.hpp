@@ -3,7 +3,7 @@
 //
 //   U  8 x uint32 (float32 lanes are the same register: fadd and fmul read it so)
 //   W  16 x uint16        B  32 bytes, in an order of its own until store_bytes
-//   M  a mask of 8 lanes  MB a mask of 32 bytes in B's order
+//   M, MW, MB  masks of U's, W's and B's elements
 #pragma once
 
 #include <immintrin.h>
@@ -17,6 +17,7 @@ using U = __m256i;
 using W = __m256i;
 using B = __m256i;
 using M = __m256i;
+using MW = __m256i;
 using MB = __m256i;
 enum : size_t { lanes = 8, block = 4 * lanes };
 
@@ -109,13 +110,32 @@ NC_INLINE void store_halves(void *p, U a, U b, bool stream) {
     store_vector(p, _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1), stream);
 }
 
+// 16 words; magnitudes below 2^15 compare as signed.
+NC_INLINE W splat_word(uint16_t a) { return _mm256_set1_epi16(static_cast<short>(a)); }
+NC_INLINE W load_words(const void *p) { return load(p); }
+NC_INLINE W word_and(W a, W b) { return _mm256_and_si256(a, b); }
+NC_INLINE W word_or(W a, W b) { return _mm256_or_si256(a, b); }
+NC_INLINE W word_min(W a, W b) { return _mm256_min_epi16(a, b); }
+NC_INLINE MW word_gt(W a, W b) { return _mm256_cmpgt_epi16(a, b); }
+NC_INLINE MW word_eq(W a, W b) { return _mm256_cmpeq_epi16(a, b); }
+NC_INLINE W word_select(MW m, W a, W b) { return _mm256_blendv_epi8(b, a, m); }
+NC_INLINE bool any_word(MW a, MW b) { return _mm256_movemask_epi8(_mm256_or_si256(a, b)) != 0; }
+// Words as the high halves of 32-bit lanes, in an order that pack_bytes and store_unpacked_bytes put right again.
+NC_INLINE U unpack_low(W a) { return _mm256_unpacklo_epi16(_mm256_setzero_si256(), a); }
+NC_INLINE U unpack_high(W a) { return _mm256_unpackhi_epi16(_mm256_setzero_si256(), a); }
+NC_INLINE B sign_bytes_of_words(W a, W b) {
+    return _mm256_and_si256(_mm256_packs_epi16(a, b), _mm256_set1_epi8(static_cast<char>(0x80)));
+}
+NC_INLINE void store_unpacked_bytes(void *p, B a, bool stream) {
+    store_vector(p, _mm256_permute4x64_epi64(a, 0xD8), stream);
+}
+
 // 16 bytes as the high bytes of 16 words.
 NC_INLINE W load_high_bytes(const void *p) {
     return _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i *>(p))), 8);
 }
 template <int K> NC_INLINE W word_shl(W a) { return _mm256_slli_epi16(a, K); }
 template <int K> NC_INLINE W word_sar(W a) { return _mm256_srai_epi16(a, K); }
-NC_INLINE W word_and(W a, uint16_t b) { return _mm256_and_si256(a, _mm256_set1_epi16(static_cast<short>(b))); }
 NC_INLINE U half_to_float_low(W a) { return as_bits(_mm256_cvtph_ps(_mm256_castsi256_si128(a))); }
 NC_INLINE U half_to_float_high(W a) { return as_bits(_mm256_cvtph_ps(_mm256_extracti128_si256(a, 1))); }
 

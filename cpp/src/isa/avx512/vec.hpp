@@ -4,7 +4,7 @@
 //
 //   U  16 x uint32 (float32 lanes are the same register: fadd and fmul read it so)
 //   W  32 x uint16         B  64 bytes, in an order of its own until store_bytes
-//   M  a mask of 16 lanes  MB a mask of 64 bytes in B's order
+//   M, MW, MB  masks of U's, W's and B's elements
 #pragma once
 
 #include <immintrin.h>
@@ -18,6 +18,7 @@ using U = __m512i;
 using W = __m512i;
 using B = __m512i;
 using M = __mmask16;
+using MW = __mmask32;
 using MB = __mmask64;
 enum : size_t { lanes = 16, block = 4 * lanes };
 
@@ -118,13 +119,32 @@ NC_INLINE void store_halves(void *p, U a, U b, bool stream) {
     }
 }
 
+// 32 words; magnitudes below 2^15 compare as signed.
+NC_INLINE W splat_word(uint16_t a) { return _mm512_set1_epi16(static_cast<short>(a)); }
+NC_INLINE W load_words(const void *p) { return load(p); }
+NC_INLINE W word_and(W a, W b) { return _mm512_and_si512(a, b); }
+NC_INLINE W word_or(W a, W b) { return _mm512_or_si512(a, b); }
+NC_INLINE W word_min(W a, W b) { return _mm512_min_epi16(a, b); }
+NC_INLINE MW word_gt(W a, W b) { return _mm512_cmpgt_epi16_mask(a, b); }
+NC_INLINE MW word_eq(W a, W b) { return _mm512_cmpeq_epi16_mask(a, b); }
+NC_INLINE W word_select(MW m, W a, W b) { return _mm512_mask_blend_epi16(m, b, a); }
+NC_INLINE bool any_word(MW a, MW b) { return (a | b) != 0; }
+// Words as the high halves of 32-bit lanes, in an order that pack_bytes and store_unpacked_bytes put right again.
+NC_INLINE U unpack_low(W a) { return _mm512_unpacklo_epi16(_mm512_setzero_si512(), a); }
+NC_INLINE U unpack_high(W a) { return _mm512_unpackhi_epi16(_mm512_setzero_si512(), a); }
+NC_INLINE B sign_bytes_of_words(W a, W b) {
+    return _mm512_and_si512(_mm512_packs_epi16(a, b), _mm512_set1_epi8(static_cast<char>(0x80)));
+}
+NC_INLINE void store_unpacked_bytes(void *p, B a, bool stream) {
+    store_vector(p, _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), a), stream);
+}
+
 // 32 bytes as the high bytes of 32 words.
 NC_INLINE W load_high_bytes(const void *p) {
     return _mm512_slli_epi16(_mm512_cvtepu8_epi16(_mm256_loadu_si256(static_cast<const __m256i *>(p))), 8);
 }
 template <int K> NC_INLINE W word_shl(W a) { return _mm512_slli_epi16(a, K); }
 template <int K> NC_INLINE W word_sar(W a) { return _mm512_srai_epi16(a, K); }
-NC_INLINE W word_and(W a, uint16_t b) { return _mm512_and_si512(a, _mm512_set1_epi16(static_cast<short>(b))); }
 NC_INLINE U half_to_float_low(W a) { return as_bits(_mm512_cvtph_ps(_mm512_castsi512_si256(a))); }
 NC_INLINE U half_to_float_high(W a) { return as_bits(_mm512_cvtph_ps(_mm512_extracti64x4_epi64(a, 1))); }
 
