@@ -126,12 +126,12 @@ void source_order(const Request& request, Layout& layout) noexcept {
     memory_order(layout, false);
 }
 
-// The largest value of a format and a value, as text that reads back to the same float64, whatever the locale.
+// A value as the shortest text that reads back to it: as float32 if that is all its format holds. No locale.
 struct Number {
     char text[32];
-    explicit Number(double value) noexcept {
-        const auto end = std::to_chars(text, text + sizeof text - 1, value).ptr;
-        *end = '\0';
+    Number(double value, const Format& format) noexcept {
+        char* const last = text + sizeof text - 1;
+        *(format.wide ? std::to_chars(text, last, value) : std::to_chars(text, last, static_cast<float>(value))).ptr = 0;
     }
 };
 
@@ -148,6 +148,7 @@ double value_of(int32_t format, uint64_t code) noexcept {
 nc_status report(const Request& request, const Refused& refused, nc_error* error) noexcept {
     const Format& target = format_of(request.out.format);
     const double value = value_of(request.x.format, refused.code);
+    const Number came(value, format_of(request.x.format));
     const auto index = static_cast<unsigned long long>(refused.position);
     describe_element(error, refused.reason, refused.position, value);
     const char* lacks = "";
@@ -156,7 +157,7 @@ nc_status report(const Request& request, const Refused& refused, nc_error* error
         const int32_t format = target.row.format == NC_FORMAT_tf32 ? int32_t{NC_FORMAT_f32} : target.row.format;
         const double largest = value_of(format, target.facts.max << target.facts.container_shift);
         return fail(error, NC_ERROR_OVERFLOW, "element %llu (value %s) overflows %s, whose largest value is %s", index,
-                    Number(value).text, target.name, Number(largest).text);
+                    came.text, target.name, Number(largest, target).text);
     }
     case NC_REASON_INFINITE:
         lacks = "infinity";
@@ -171,7 +172,7 @@ nc_status report(const Request& request, const Refused& refused, nc_error* error
         lacks = "sign";
     }
     return fail(error, NC_ERROR_OVERFLOW, "element %llu (value %s) does not fit into %s, which has no %s", index,
-                Number(value).text, target.name, lacks);
+                came.text, target.name, lacks);
 }
 
 } // namespace
