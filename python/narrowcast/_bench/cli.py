@@ -1,0 +1,222 @@
+"""``narrowcast bench``: options, and the order of things.
+
+Everything heavy is imported when the command runs, not when the command line is built.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .plan import Case, Filters
+    from .results import Run
+
+_BUDGET_SECONDS = {"quick": 22.0, "default": 150.0, "full": float("inf")}
+_UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+_EPILOG = """\
+examples:
+  narrowcast bench --quick
+  narrowcast bench --formats float8_e4m3fn,float16 --sizes 64Ki,64Mi --isa avx2
+  narrowcast bench --json new.json --plot new.png
+  narrowcast bench --compare old.json new.json
+
+Exit status: 0, or 1 if a cast gave a wrong bit (nothing is timed then), or 2 for wrong arguments.
+"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the ``bench`` command to the subparsers of the command line."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "bench",
+        help="check the bits, then time casts against the memory limit and every other library found",
+        description="Check the bits, then time casts against the memory limit and every other library found. "
+        "Without options: under 3 minutes and 1 GB of memory.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--quick", action="store_true", help="best instruction set, sizes in cache: under 30 s")
+    mode.add_argument("--full", action="store_true", help="every cast at every size on every instruction set")
+    parser.add_argument("--formats", type=_names, default=(), metavar="A,B", help="only casts from or to these formats")
+    parser.add_argument("--pairs", type=_pairs, default=(), metavar="A:B,...", help="only the casts from A to B")
+    parser.add_argument("--sizes", type=_sizes, default=(), metavar="64Ki,...", help="numbers of elements")
+    parser.add_argument("--isa", type=_names, default=(), metavar="NAME,...", help="instruction sets")
+    parser.add_argument("--only", type=_names, default=(), metavar="SECTION,...", help="sections")
+    parser.add_argument("--peers", type=_names, default=None, metavar="NAME,...", help="libraries; 'none' for none")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="time N threads (0: all) besides one")
+    parser.add_argument("--targets", "--check", action="store_true", help="measure what the goals need and judge them")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result, whole or not at all")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result (needs matplotlib)")
+    parser.add_argument("--compare", type=Path, nargs=2, metavar=("A.json", "B.json"), help="compare two results")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
+    from .check import Mismatch
+
+    try:
+        if args.compare:
+            return _compare(args.compare)
+        return _bench(args)
+    except _UsageError as error:
+        print(f"narrowcast bench: {error}", file=sys.stderr)
+        return 2
+    except Mismatch as error:
+        print(f"narrowcast bench: WRONG BITS: {error}", file=sys.stderr)
+        return 1
+
+
+class _UsageError(Exception):
+    pass
+
+
+def _compare(paths: list[Path]) -> int:
+    from . import compare, report, results
+
+    try:
+        a, b = (results.load(path) for path in paths)
+    except (OSError, ValueError) as error:
+        raise _UsageError(error) from error
+    report.show_comparison(compare.compare(a, b))
+    return 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    import narrowcast as nc
+
+    from . import calls, goals, machine, measure, peers, plan, report, results
+    from .inputs import Memory
+
+    filters = _filters(args)
+    mode = "full" if args.full else "quick" if args.quick else "default"
+    if args.plot:
+        _require_writable(args.plot)
+        _require_matplotlib()
+    if args.json:
+        _require_writable(args.json)
+    cases = plan.make(mode, filters.isas or tuple(nc.isas()), filters)
+    if args.targets:
+        cases = [case for case in cases if any(goal.covers(case) for goal in goals.goals())]
+    if not cases:
+        raise _UsageError("no cast is left by these options")
+
+    found = peers.find(_chosen_peers(args.peers))
+    settings = {"mode": mode, "threads": args.threads, "peers": found.versions, "absent": found.absent}
+    result = results.Run(machine.describe(), settings)
+    report.show_machine(result)
+    effort = measure.Effort(threads=args.threads, copies_in_memory=args.full)
+    bench = measure.Bench(Memory(max(map(_memory_of, cases))), found, effort)
+    _measure_all(bench, cases, result, _BUDGET_SECONDS[mode])
+    if args.targets or not filters:
+        result.calls = [*calls.small_calls(), calls.import_time()]
+
+    report.show_run(result)
+    if args.targets:
+        report.show_goals(goals.judge(result))
+    if args.json:
+        results.save(result, args.json)
+    if args.plot:
+        from .plot import draw
+
+        draw(result, args.plot)
+    return 0
+
+
+def _measure_all(bench: Any, cases: list[Case], result: Run, budget_seconds: float) -> None:
+    """Measure case by case; when the time is used up, say what was left out."""
+    start = time.monotonic()
+    left_out: list[Case] = []
+    show = sys.stderr.isatty()
+    for number, case in enumerate(cases, 1):
+        if time.monotonic() - start > budget_seconds:
+            left_out.append(case)
+            continue
+        if show:
+            print(f"\r\033[K[{number}/{len(cases)}] {case.pair}, {case.count}", end="", file=sys.stderr, flush=True)
+        result.rows += bench.measure(case)
+    if show:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    if left_out:
+        pairs = ", ".join(dict.fromkeys(case.pair for case in left_out))
+        result.notes.append(f"{len(left_out)} cases were left out for lack of time (--full has no limit): {pairs}")
+
+
+def _memory_of(case: Case) -> int:
+    from .formats import item_bytes
+
+    source = case.count * item_bytes(case.source) * (1 if case.layout == "contiguous" else 2)
+    return source + case.count * item_bytes(case.target)
+
+
+def _filters(args: argparse.Namespace) -> Filters:
+    import narrowcast as nc
+
+    from . import plan
+    from .formats import float_formats
+
+    _require_known("--formats", args.formats, float_formats())
+    _require_known("--pairs", [name for pair in args.pairs for name in pair], float_formats())
+    _require_known("--isa", args.isa, tuple(nc.isas()))
+    _require_known("--only", args.only, plan.SECTIONS)
+    if args.threads < 0:
+        raise _UsageError(f"--threads must be 0 or more, not {args.threads}")
+    return plan.Filters(args.formats, args.pairs, args.sizes, args.isa, args.only)
+
+
+def _require_known(option: str, given: Any, known: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in known:
+            raise _UsageError(f"{option}: {name!r} is not one of {', '.join(known)}")
+
+
+def _chosen_peers(given: tuple[str, ...] | None) -> tuple[str, ...]:
+    from .peers import NAMES
+
+    if given is None:
+        return NAMES
+    if given == ("none",):
+        return ()
+    _require_known("--peers", given, NAMES)
+    return given
+
+
+def _require_writable(path: Path) -> None:
+    if not path.absolute().parent.is_dir():
+        raise _UsageError(f"{path}: there is no such folder")
+
+
+def _require_matplotlib() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise _UsageError("--plot needs matplotlib, which is not installed: pip install matplotlib")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _pairs(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for part in _names(text):
+        source, separator, target = part.partition(":")
+        if not separator:
+            raise argparse.ArgumentTypeError(f"{part!r} is not SOURCE:TARGET")
+        pairs.append((source, target))
+    return tuple(pairs)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    sizes = []
+    for part in _names(text):
+        digits = part.rstrip("KMGi")
+        if not digits.isdecimal() or part[len(digits) :] not in _UNITS or int(digits) < 1:
+            raise argparse.ArgumentTypeError(f"{part!r} is not a number of elements such as 4096, 64Ki or 1Mi")
+        sizes.append(int(digits) * _UNITS[part[len(digits) :]])
+    return tuple(sizes)

@@ -1,0 +1,138 @@
+"""The project's goals, kept in ``goals.toml``, held against what a run measured.
+
+A goal over several pairs is met when the slowest of them meets it. What was not measured is said to be not measured.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from .plan import IN_CACHE, IN_MEMORY, Case
+from .results import Row, Run
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One number to reach, by every pair of `sources` x `targets` at one size on one instruction set."""
+
+    name: str
+    measure: str
+    peer: str
+    isa: str
+    count: int
+    sources: frozenset[str]
+    targets: frozenset[str]
+    roundings: frozenset[str]
+    layouts: frozenset[str]
+    at_least: float
+
+    def covers(self, case: Case | Row) -> bool:
+        """Return whether a case or row is one of those that the goal is about, its instruction set apart."""
+        return (
+            case.count == self.count
+            and case.source in self.sources
+            and case.target in self.targets
+            and case.rounding in self.roundings
+            and case.layout in self.layouts
+        )
+
+    @property
+    def size(self) -> int:
+        """How many casts the goal is about."""
+        return len(self.sources) * len(self.targets) * len(self.roundings) * len(self.layouts)
+
+    def value(self, row: Row) -> float | None:
+        """Return what is compared with `at_least`."""
+        return row.share if self.measure == "share" else row.times_faster(self.peer)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A goal and what became of it; `met` is None if it was not measured, or met by only a part of what it covers."""
+
+    name: str
+    where: str
+    needed: str
+    found: str
+    worst: str
+    met: bool | None
+
+
+@cache
+def goals() -> tuple[Goal, ...]:
+    """Read the goals about casts."""
+    data = _read()
+    sets: dict[str, list[str]] = data["names"]
+
+    def members(names: Iterable[str]) -> frozenset[str]:
+        return frozenset(member for name in names for member in sets.get(name, [name]))
+
+    found = []
+    for entry in data["goal"]:
+        measure = "share" if "share" in entry else "faster"
+        for count, at_least in zip((IN_CACHE, IN_MEMORY), entry[measure], strict=False):
+            found.append(
+                Goal(
+                    name=entry["name"],
+                    measure=measure,
+                    peer=entry.get("peer", ""),
+                    isa=entry["isa"],
+                    count=count,
+                    sources=members(entry["source"]),
+                    targets=members(entry["target"]),
+                    roundings=members(entry.get("rounding", ["nearest_even"])),
+                    layouts=members(entry.get("layout", ["contiguous"])),
+                    at_least=float(at_least),
+                )
+            )
+    return tuple(found)
+
+
+def judge(run: Run) -> list[Verdict]:
+    """Hold every goal against a run."""
+    return [_judge_cast(goal, run) for goal in goals()] + [_judge_call(entry, run) for entry in _read()["call"]]
+
+
+def _judge_cast(goal: Goal, run: Run) -> Verdict:
+    unit = "" if goal.measure == "share" else "x"
+    size = "cache" if goal.count == IN_CACHE else "memory"
+    against = "memory limit" if goal.measure == "share" else goal.peer
+    where = f"{against}, in {size}, {goal.isa}"
+    needed = f">= {goal.at_least:g}{unit}"
+    rows = [row for row in run.rows if row.threads == 1 and row.isa == goal.isa and goal.covers(row)]
+    values = [(value, row) for row in rows if (value := goal.value(row)) is not None]
+    if not values:
+        return Verdict(goal.name, where, needed, "", "", None)
+    value, row = min(values, key=lambda pair: pair[0])
+    detail = [f"{row.source} -> {row.target}" if len(values) > 1 else ""]
+    detail += [text for text, usual in ((row.rounding, "nearest_even"), (row.layout, "contiguous")) if text != usual]
+    found = f"{value:.2f}" if goal.measure == "share" else f"{value:.1f}x"
+    met: bool | None = value >= goal.at_least
+    if len(values) < goal.size:
+        detail.append(f"{len(values)} of {goal.size} measured")
+        met = None if met else False
+    return Verdict(goal.name, where, needed, found, ", ".join(filter(None, detail)), met)
+
+
+def _judge_call(entry: dict[str, Any], run: Run) -> Verdict:
+    call = next((call for call in run.calls if call.name == entry["name"]), None)
+    if "at_most" in entry:
+        name, where, needed = f"16 elements, {entry['name']}", "numpy's x.astype(np.float16)", f"<= {entry['at_most']}"
+        value, text = (call.ratio, f"{call.ratio:.2f}") if call else (0.0, "")
+        met = value <= entry["at_most"]
+    else:
+        name, where = entry["name"], "after numpy and ml_dtypes"
+        needed = f"< {entry['at_most_seconds'] * 1e3:.0f} ms"
+        value, text = (call.seconds, f"{call.seconds * 1e3:.1f} ms") if call else (0.0, "")
+        met = value < entry["at_most_seconds"]
+    return Verdict(name, where, needed, text, "", met if call else None)
+
+
+@cache
+def _read() -> dict[str, Any]:
+    return tomllib.loads(files(__package__).joinpath("goals.toml").read_text(encoding="utf-8"))

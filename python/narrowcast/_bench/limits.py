@@ -1,0 +1,30 @@
+"""The memory limit: loops that load the same source bytes and store the same destination bytes, and do nothing else.
+
+The limit of a case is the best time of the fastest loop, timed in turns with the cast on the same buffers. The loops
+are C++ (``bench/limits*.cpp``), in all register widths of the machine, with plain and with non-temporal stores.
+"""
+
+from __future__ import annotations
+
+from narrowcast import _limits, isas
+
+from .formats import Array
+from .timing import Contender
+
+
+def forms() -> dict[int, str]:
+    """Return the loops this machine can run: number and name."""
+    usable = set(isas())
+    return {index: name for index, (name, isa) in enumerate(_limits.forms()) if isa in usable}
+
+
+def contenders(source: Array, target: Array) -> list[Contender]:
+    """Make one contender for each loop, moving `source`'s bytes onto `target`'s."""
+    move = _limits.move
+    arguments = (source.ctypes.data, target.ctypes.data, source.size, source.itemsize, target.itemsize)
+
+    def contender(index: int, name: str) -> Contender:
+        start, end, count, source_bytes, target_bytes = arguments
+        return Contender(name, lambda: move(index, start, end, count, source_bytes, target_bytes))
+
+    return [contender(index, name) for index, name in forms().items()]

@@ -1,0 +1,232 @@
+"""One case: check the bits of every instruction set, then time casts, limit loops and peers in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+import narrowcast as nc
+
+from . import limits
+from .check import Difference, Mismatch, difference
+from .formats import Array, code_dtype, is_signed, numpy_dtype, short_size, typed
+from .inputs import BLOCK, Memory, difficult, fill, timed_block
+from .peers import Cast, Found
+from .plan import IN_MEMORY, SEED, Case
+from .reference import expected
+from .results import PeerTime, Row
+from .timing import Contender, race
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to try.
+
+    Attributes
+    ----------
+    rounds
+        Turns of every cast and limit loop.
+    peer_patience_ns
+        Time after which a slow peer (or the portable code) gets no more turns of one case.
+    threads
+        Number of threads to time besides one; 1 for none.
+    copies_in_memory
+        Whether peers that make their own output also run at sizes where that doubles the memory.
+    """
+
+    rounds: int = 15
+    peer_patience_ns: int = 400_000_000
+    threads: int = 1
+    copies_in_memory: bool = False
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Source and destination of a case: codes, and the same bytes as values."""
+
+    x: Array
+    out: Array
+    values: Array
+    result: Array
+
+
+class Bench:
+    """Measures cases on one block of memory, with the peers that were found."""
+
+    def __init__(self, memory: Memory, found: Found, effort: Effort) -> None:
+        self._memory = memory
+        self._found = found
+        self._effort = effort
+
+    def measure(self, case: Case) -> list[Row]:
+        """Check and time one case; one row for each instruction set (and one more if threads were asked for).
+
+        Raises
+        ------
+        Mismatch
+            If any instruction set gives a wrong bit. Nothing of the case is timed then.
+        """
+        if case.rounding == "nearest_even" and case.layout == "contiguous":
+            self._check_difficult(case)
+        buffers, block, want = self._prepare(case)
+        for isa in case.isas:
+            buffers.out[...] = 0
+            with nc.use_isa(isa):
+                self._cast(case, buffers)()
+            self._compare(case, isa, buffers, block, want)
+        return self._time(case, buffers, want)
+
+    # -- checking ------------------------------------------------------------------------------------------------
+
+    def _check_difficult(self, case: Case) -> None:
+        codes = difficult(case.source, case.target)
+        values = typed(codes, case.source)
+        want = expected(values, case.target)
+        if want is None:  # unknown to numpy: all instruction sets must agree with the portable one
+            want = np.empty(codes.shape, code_dtype(case.target))
+            with nc.use_isa("scalar"):
+                _astype(values, want, case)
+        out = np.empty_like(want)
+        for isa in case.isas:
+            out[...] = 0
+            with nc.use_isa(isa):
+                _astype(values, out, case)
+            _require(difference(out, want, values, case.target), case, isa)
+
+    def _compare(self, case: Case, isa: str, buffers: Buffers, block: Array, want: Array) -> None:
+        out = buffers.out.reshape(-1)
+        for start in range(0, out.size, want.size):
+            part = out[start : start + want.size]
+            found = difference(part, want[: part.size], block[: part.size], case.target)
+            if found.count:
+                _require(found, case, isa, start)
+
+    # -- preparing -----------------------------------------------------------------------------------------------
+
+    def _prepare(self, case: Case) -> tuple[Buffers, Array, Array]:
+        """Return the buffers, one block of values in logical order, and the codes expected for it."""
+        strided = case.layout != "contiguous"
+        x, out = self._memory.pair(case.source, case.target, case.count, 2 if strided else 1)
+        signed = is_signed(case.target)
+        fill(x, timed_block(case.source, signed)[: x.size])
+        if case.layout == "step 2":
+            x = x[::2]
+        elif case.layout == "transposed":
+            rows = 1 << (case.count.bit_length() // 2)
+            x, out = x[: case.count].reshape(-1, rows).T, out.reshape(rows, -1)
+        if x.shape != out.shape:
+            raise ValueError(f"{short_size(case.count)} elements cannot be transposed: not a multiple of {rows}")
+        values, result = typed(x, case.source), typed(out, case.target)
+        logical = values[:BLOCK] if not strided else np.ascontiguousarray(values)
+        want = expected(logical, case.target, case.rounding, SEED)
+        if want is None:
+            want = np.empty(logical.shape, code_dtype(case.target))
+            with nc.use_isa("scalar"):
+                _astype(logical, want, case)
+        return Buffers(x, out, values, result), logical.reshape(-1), want.reshape(-1)
+
+    # -- timing --------------------------------------------------------------------------------------------------
+
+    def _cast(self, case: Case, buffers: Buffers, threads: int | None = None) -> Callable[[], object]:
+        x, out = buffers.values, buffers.result
+        dtype = case.target if numpy_dtype(case.target) is None or case.target == "tfloat32" else out.dtype
+        astype = nc.astype
+        options = {} if x.dtype.kind != "u" else {"src_dtype": case.source}
+        if threads is not None:
+            options["threads"] = threads
+        if case.rounding == "stochastic":
+            return partial(astype, x, dtype, out=out, rounding="stochastic", seed=SEED, **options)
+        if case.rounding != "nearest_even":
+            return partial(astype, x, dtype, out=out, rounding=case.rounding, **options)
+        if options:
+            return partial(astype, x, dtype, out=out, **options)
+        return lambda: astype(x, dtype, out=out)
+
+    def _time(self, case: Case, buffers: Buffers, want: Array) -> list[Row]:
+        patience = self._effort.peer_patience_ns
+        casts = [self._contender(case, buffers, isa) for isa in case.isas]
+        threads = self._effort.threads
+        threaded = [self._contender(case, buffers, case.isas[0], threads)] if threads != 1 else []
+        bounds = limits.contenders(buffers.x, buffers.out) if case.layout == "contiguous" else []
+        for bound in bounds:
+            bound.min_turns = self._effort.rounds
+        prepared = self._prepare_peers(case, buffers, want)
+        peers = [Contender(name, cast.run, patience_ns=patience) for name, (cast, _) in prepared.items()]
+        race(casts + threaded + bounds + peers, self._effort.rounds)
+
+        limit = min(bounds, key=lambda bound: bound.best, default=None)
+        times = {
+            peer.name: PeerTime(peer.best, len(peer.turns_ns), *_reported(prepared[peer.name][1])) for peer in peers
+        }
+        rows = [self._row(case, cast, 1, limit, times) for cast in casts]
+        return rows + [self._row(case, cast, threads, None, times) for cast in threaded]
+
+    def _contender(self, case: Case, buffers: Buffers, isa: str, threads: int | None = None) -> Contender:
+        context: Callable[[], AbstractContextManager[object]] = partial(nc.use_isa, isa)
+        portable = isa == "scalar" and len(case.isas) > 1
+        patience = self._effort.peer_patience_ns if portable else 0
+        return Contender(isa, self._cast(case, buffers, threads), context, patience)
+
+    def _prepare_peers(
+        self, case: Case, buffers: Buffers, want: Array
+    ) -> dict[str, tuple[Cast, Difference | None]]:
+        prepared = {}
+        for peer in self._found.present:
+            if peer.allocates and case.count >= IN_MEMORY and not self._effort.copies_in_memory:
+                continue
+            cast = peer.prepare(case.source, case.target, buffers.x, buffers.out)
+            if cast is None:
+                continue
+            found = None
+            if case.count <= BLOCK and case.rounding == "nearest_even":
+                buffers.out[...] = 0
+                cast.run()
+                found = difference(cast.result(), want, np.ascontiguousarray(buffers.values), case.target)
+            prepared[peer.name] = (cast, found)
+        return prepared
+
+    def _row(
+        self, case: Case, cast: Contender, threads: int, limit: Contender | None, peers: dict[str, PeerTime]
+    ) -> Row:
+        moved = case.count * (code_dtype(case.source).itemsize + code_dtype(case.target).itemsize)
+        return Row(
+            section=case.section,
+            source=case.source,
+            target=case.target,
+            count=case.count,
+            isa=cast.name,
+            rounding=case.rounding,
+            layout=case.layout,
+            threads=threads,
+            seconds=cast.best,
+            spread=cast.spread,
+            turns=len(cast.turns_ns),
+            moved_bytes=moved,
+            limit_seconds=limit.best if limit else None,
+            limit_form=limit.name if limit else "",
+            peers=peers,
+        )
+
+
+def _astype(values: Array, out: Array, case: Case) -> None:
+    source = {"src_dtype": case.source} if values.dtype.kind == "u" else {}
+    options = {} if case.rounding == "nearest_even" else {"rounding": case.rounding}
+    seed = {"seed": SEED} if case.rounding == "stochastic" else {}
+    nc.astype(values, case.target, out=out, **source, **options, **seed)
+
+
+def _require(found: Difference, case: Case, isa: str, offset: int = 0) -> None:
+    if found.count:
+        place = f" (block at {offset})" if offset else ""
+        raise Mismatch(
+            f"{case.pair}, {case.rounding}, {case.layout}, {short_size(case.count)} elements, {isa}: "
+            f"{found.count} of {found.total} elements differ{place}; {found.example}"
+        )
+
+
+def _reported(found: Difference | None) -> tuple[int | None, int, str]:
+    return (None, 0, "") if found is None else (found.count, found.total, found.example)
