@@ -1,0 +1,180 @@
+// The vector vocabulary on AArch64 NEON as every ARMv8-A CPU has it (little-endian): 4 lanes of 32 bits. Algorithms are
+// in kernels/*.inl.hpp; the names and contracts are those of isa/avx2/vec.hpp. Conversions that round to nearest use
+// the environment that api/ installs, which also keeps alternative half precision and default NaNs off.
+//
+//   U  4 x uint32 (float32 lanes are the same register: fadd and fmul read it so)
+//   W  8 x uint16           B  16 bytes, in memory's order
+//   M, MW, MB  masks of U's, W's and B's elements
+#pragma once
+
+#include <arm_neon.h>
+
+#include "base.hpp"
+
+namespace narrowcast {
+namespace {
+
+using U = uint32x4_t;
+using W = uint16x8_t;
+using B = uint8x16_t;
+using M = uint32x4_t;
+using MW = uint16x8_t;
+using MB = uint8x16_t;
+enum : size_t { lanes = 4, block = 4 * lanes };
+
+NC_INLINE float32x4_t as_float(U a) { return vreinterpretq_f32_u32(a); }
+NC_INLINE U as_bits(float32x4_t a) { return vreinterpretq_u32_f32(a); }
+
+// Memory is read and written as bytes: no type whose alignment a compiler could rely on.
+NC_INLINE uint8x16_t load_16(const void* p) { return vld1q_u8(static_cast<const uint8_t*>(p)); }
+NC_INLINE uint8x8_t load_8(const void* p) { return vld1_u8(static_cast<const uint8_t*>(p)); }
+NC_INLINE void store_16(void* p, uint8x16_t a) { vst1q_u8(static_cast<uint8_t*>(p), a); }
+
+NC_INLINE U splat(uint32_t a) { return vdupq_n_u32(a); }
+NC_INLINE U iota() {
+    const uint32_t first[lanes] = {0, 1, 2, 3};
+    return vld1q_u32(first);
+}
+NC_INLINE U load(const void* p) { return vreinterpretq_u32_u8(load_16(p)); }
+NC_INLINE U load_u16(const void* p) { return vmovl_u16(vreinterpret_u16_u8(load_8(p))); }
+NC_INLINE U load_u8(const void* p) {
+    uint32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    return vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)))));
+}
+NC_INLINE U load_half(const void* p) { return as_bits(vcvt_f32_f16(vreinterpret_f16_u8(load_8(p)))); }
+// The baseline has no store that is worth calling non-temporal: `stream` is ignored, and there is nothing to fence.
+NC_INLINE void store(void* p, U a, bool) { store_16(p, vreinterpretq_u8_u32(a)); }
+NC_INLINE void fence() {}
+
+NC_INLINE U band(U a, U b) { return vandq_u32(a, b); }
+NC_INLINE U bor(U a, U b) { return vorrq_u32(a, b); }
+NC_INLINE U bxor(U a, U b) { return veorq_u32(a, b); }
+NC_INLINE U bandnot(U a, U b) { return vbicq_u32(a, b); } // a & ~b
+NC_INLINE U add(U a, U b) { return vaddq_u32(a, b); }
+NC_INLINE U sub(U a, U b) { return vsubq_u32(a, b); }
+template <int K> NC_INLINE U shl(U a) { return vshlq_n_u32(a, K); }
+template <int K> NC_INLINE U shr(U a) { return vshrq_n_u32(a, K); }
+template <int K> NC_INLINE U sar(U a) { return vreinterpretq_u32_s32(vshrq_n_s32(vreinterpretq_s32_u32(a), K)); }
+// Counts >= 32, as unsigned, give 0. The instruction reads a signed byte: left if positive, right if negative.
+NC_INLINE int32x4_t shift_count(U count) { return vreinterpretq_s32_u32(vminq_u32(count, vdupq_n_u32(32))); }
+NC_INLINE U shlv(U a, U count) { return vshlq_u32(a, shift_count(count)); }
+NC_INLINE U shrv(U a, U count) { return vshlq_u32(a, vnegq_s32(shift_count(count))); }
+NC_INLINE U min_u(U a, U b) { return vminq_u32(a, b); }
+NC_INLINE U max_u(U a, U b) { return vmaxq_u32(a, b); }
+NC_INLINE M gt(U a, U b) { return vcgtq_s32(vreinterpretq_s32_u32(a), vreinterpretq_s32_u32(b)); } // signed
+NC_INLINE M gt_u(U a, U b) { return vcgtq_u32(a, b); }
+NC_INLINE M eq(U a, U b) { return vceqq_u32(a, b); }
+NC_INLINE U select(M m, U a, U b) { return vbslq_u32(m, a, b); } // m ? a : b
+// The maximum of anything and NaN is NaN here.
+NC_INLINE bool any_nan(U a, U b) {
+    const float32_t largest = vmaxvq_f32(vmaxq_f32(as_float(a), as_float(b)));
+    return largest != largest;
+}
+NC_INLINE U fadd(U a, U b) { return as_bits(vaddq_f32(as_float(a), as_float(b))); }
+NC_INLINE U fmul(U a, U b) { return as_bits(vmulq_f32(as_float(a), as_float(b))); }
+
+// Low 16 bits of each lane: a binary16 code. Direction: 0 nearest-even, 1 down, 2 up, 3 toward zero. The instruction
+// has no immediate, and FPCR is dear to write: round to nearest, and step back to the right side if it took the wrong
+// one. Codes are magnitudes under a sign, so one step is +-1, and Inf and the largest value are neighbours. NaN
+// compares false and stays.
+template <int Direction> NC_INLINE U float_to_half(U a) {
+    const float16x4_t nearest = vcvt_f16_f32(as_float(a));
+    const U code = vmovl_u16(vreinterpret_u16_f16(nearest));
+    if constexpr (Direction == 0) {
+        return code;
+    } else {
+        const float32x4_t back = vcvt_f32_f16(nearest), x = as_float(a);
+        const U up = bor(sar<31>(a), splat(1)); // to the next code above: +1, or -1 if the sign is set
+        if constexpr (Direction == 1)
+            return sub(code, band(vcgtq_f32(back, x), up));
+        else if constexpr (Direction == 2)
+            return add(code, band(vcltq_f32(back, x), up));
+        else
+            return add(code, vcagtq_f32(back, x)); // + (-1)
+    }
+}
+
+// Four vectors of codes -> bytes, each the low byte of a lane; and the signs of four vectors as 80 or 00.
+NC_INLINE uint16x8_t low_words(U a, U b) { return vuzp1q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b)); }
+NC_INLINE uint16x8_t high_words(U a, U b) { return vuzp2q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b)); }
+NC_INLINE B pack_bytes(U a, U b, U c, U d) {
+    return vuzp1q_u8(vreinterpretq_u8_u16(low_words(a, b)), vreinterpretq_u8_u16(low_words(c, d)));
+}
+NC_INLINE MB nan_bytes(U a, U b, U c, U d) {
+    const auto number = [](U x) { return vceqq_f32(as_float(x), as_float(x)); };
+    return vmvnq_u8(pack_bytes(number(a), number(b), number(c), number(d)));
+}
+NC_INLINE B sign_bytes(U a, U b, U c, U d) {
+    const B top = vuzp2q_u8(vreinterpretq_u8_u16(high_words(a, b)), vreinterpretq_u8_u16(high_words(c, d)));
+    return vandq_u8(top, vdupq_n_u8(0x80));
+}
+NC_INLINE B splat_byte(uint8_t a) { return vdupq_n_u8(a); }
+NC_INLINE B byte_or(B a, B b) { return vorrq_u8(a, b); }
+NC_INLINE B byte_and(B a, B b) { return vandq_u8(a, b); }
+NC_INLINE B byte_xor(B a, B b) { return veorq_u8(a, b); }
+template <int K> NC_INLINE B byte_shr_sign(B signs) { // 80 or 00 bytes, K < 8
+    if constexpr (K == 0)
+        return signs; // not an immediate that the instruction has
+    else
+        return vshrq_n_u8(signs, K);
+}
+NC_INLINE MB byte_eq(B a, B b) { return vceqq_u8(a, b); }
+NC_INLINE B byte_select(MB m, B a, B b) { return vbslq_u8(m, a, b); }
+NC_INLINE void store_bytes(void* p, B a, bool) { store_16(p, a); }
+
+// Two vectors of codes below 2^16 -> 8 uint16.
+NC_INLINE void store_words(void* p, U a, U b, bool) { store_16(p, vreinterpretq_u8_u16(low_words(a, b))); }
+// Two vectors of float32 -> 8 binary16.
+NC_INLINE void store_halves(void* p, U a, U b, bool) {
+    store_16(p, vreinterpretq_u8_f16(vcvt_high_f16_f32(vcvt_f16_f32(as_float(a)), as_float(b))));
+}
+
+// 8 words; magnitudes below 2^15 compare as either sign.
+NC_INLINE W splat_word(uint16_t a) { return vdupq_n_u16(a); }
+NC_INLINE W load_words(const void* p) { return vreinterpretq_u16_u8(load_16(p)); }
+NC_INLINE W word_and(W a, W b) { return vandq_u16(a, b); }
+NC_INLINE W word_or(W a, W b) { return vorrq_u16(a, b); }
+NC_INLINE W word_min(W a, W b) { return vminq_u16(a, b); }
+NC_INLINE MW word_gt(W a, W b) { return vcgtq_u16(a, b); }
+NC_INLINE MW word_eq(W a, W b) { return vceqq_u16(a, b); }
+NC_INLINE W word_select(MW m, W a, W b) { return vbslq_u16(m, a, b); }
+NC_INLINE bool any_word(MW a, MW b) { return vmaxvq_u16(vorrq_u16(a, b)) != 0; }
+// Words as the high halves of 32-bit lanes; pack_bytes and store_unpacked_bytes keep their order.
+NC_INLINE U unpack_low(W a) { return vreinterpretq_u32_u16(vzip1q_u16(vdupq_n_u16(0), a)); }
+NC_INLINE U unpack_high(W a) { return vreinterpretq_u32_u16(vzip2q_u16(vdupq_n_u16(0), a)); }
+NC_INLINE B sign_bytes_of_words(W a, W b) {
+    return vandq_u8(vuzp2q_u8(vreinterpretq_u8_u16(a), vreinterpretq_u8_u16(b)), vdupq_n_u8(0x80));
+}
+NC_INLINE void store_unpacked_bytes(void* p, B a, bool) { store_16(p, a); }
+
+// 8 bytes as the high bytes of 8 words.
+NC_INLINE W load_high_bytes(const void* p) { return vshlq_n_u16(vmovl_u8(load_8(p)), 8); }
+template <int K> NC_INLINE W word_shl(W a) { return vshlq_n_u16(a, K); }
+template <int K> NC_INLINE W word_sar(W a) { return vreinterpretq_u16_s16(vshrq_n_s16(vreinterpretq_s16_u16(a), K)); }
+NC_INLINE U half_to_float_low(W a) { return as_bits(vcvt_f32_f16(vget_low_f16(vreinterpretq_f16_u16(a)))); }
+NC_INLINE U half_to_float_high(W a) { return as_bits(vcvt_high_f32_f16(vreinterpretq_f16_u16(a))); }
+
+// 4 float64 -> float32 rounded to odd: the instruction exists for this. Beyond the largest value it gives that value,
+// below the smallest subnormal that subnormal; NaN is quieted, its top payload kept, and not marked.
+NC_INLINE U load_f64_odd(const void* p) {
+    const uint8_t* bytes = static_cast<const uint8_t*>(p);
+    const float64x2_t low = vreinterpretq_f64_u8(load_16(bytes)), high = vreinterpretq_f64_u8(load_16(bytes + 16));
+    return as_bits(vcvtx_high_f32_f64(vcvtx_f32_f64(low), high));
+}
+
+// 32 x 32 -> 64 bits by one constant.
+NC_INLINE void mul_wide(U a, uint32_t factor, U& high, U& low) {
+    const U first = vreinterpretq_u32_u64(vmull_n_u32(vget_low_u32(a), factor));
+    const U second = vreinterpretq_u32_u64(vmull_high_n_u32(a, factor));
+    low = vuzp1q_u32(first, second);
+    high = vuzp2q_u32(first, second);
+}
+// p[4 i + k] = lane i of vector k.
+NC_INLINE void store_interleaved(uint32_t* p, U a, U b, U c, U d) {
+    const uint32x4x4_t all = {{a, b, c, d}};
+    vst4q_u32(p, all);
+}
+
+} // namespace
+} // namespace narrowcast
