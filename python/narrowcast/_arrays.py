@@ -117,7 +117,7 @@ def as_buffer(a: Any) -> memoryview:
         raise TypeError(f"a has dtype {array.dtype}, which is not a format of narrowcast")
     if row.dtype.isbuiltin != 1:  # a registered dtype
         array = array.view(np.dtype(f"u{row.storage_bytes}").newbyteorder(array.dtype.byteorder))
-    return memoryview(array)
+    return array.data
 
 
 def _is_masked(x: object) -> bool:

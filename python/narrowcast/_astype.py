@@ -100,17 +100,21 @@ def astype(
     >>> import numpy as np
     >>> import narrowcast as nc
     >>> x = np.array([0.1, 1.0, 300.0, 1e6], np.float32)
-    >>> nc.astype(x, "float8_e4m3fn")
-    array([0.101562, 1, 288, nan], dtype=float8_e4m3fn)
-    >>> nc.astype(x, "float8_e4m3fn", overflow="saturate").astype(np.float32)
-    array([1.015625e-01, 1.000000e+00, 2.880000e+02, 4.480000e+02], dtype=float32)
+    >>> y = nc.astype(x, "float8_e4m3fn")
+    >>> nc.astype(y, "float32").tolist()
+    [0.1015625, 1.0, 288.0, nan]
+    >>> y = nc.astype(x, "float8_e4m3fn", rounding="up", overflow="saturate")
+    >>> nc.astype(y, "float32").tolist()
+    [0.1015625, 1.0, 320.0, 448.0]
     >>> nc.astype(x, "float16", overflow="raise")
     Traceback (most recent call last):
     ...
     OverflowError: x[3] is 1000000.0, beyond the largest float16, 65504.0 (rounding is 'nearest_even')
-    >>> codes = nc.astype(x, "float8_e5m2", out=np.empty(4, np.uint8))
-    >>> nc.astype(codes, "float32", src_dtype="float8_e5m2")
-    array([9.375e-02, 1.000e+00, 3.200e+02,       inf], dtype=float32)
+    >>> codes = bytearray(4)
+    >>> nc.astype(x, "float8_e5m2", out=codes)
+    bytearray(b'.<]|')
+    >>> nc.astype(codes, "float32", src_dtype="float8_e5m2").tolist()
+    [0.09375, 1.0, 320.0, inf]
     """
     target, result_dtype = _formats.find_float(dtype, "dtype")
     modes = _read_modes(rounding, overflow, seed, offset)
@@ -130,7 +134,7 @@ def astype(
 
 def make_entry() -> Callable[..., Any]:
     """Return the compiled entry: a builtin with the signature and documentation of `astype`."""
-    code, defaults = astype.__code__, astype.__kwdefaults__
+    code, defaults = astype.__code__, astype.__kwdefaults__ or {}
     names = code.co_varnames
     positional, keywords = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
     parameters = [*names[: code.co_posonlyargcount], "/", *names[code.co_posonlyargcount : positional], "*"]

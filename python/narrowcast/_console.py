@@ -38,8 +38,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, right
     for row in rows:
         table.add_row(*(Text.assemble(*((span.text, span.colour) for span in _spans(cell))) for cell in row))
     console = Console()
-    # A narrow terminal or a pipe must not cut a bit off: let the terminal wrap.
-    console.print(table, width=max(console.width, console.measure(table).maximum), crop=False)
+    # Neither a pipe nor a narrow terminal may cut a bit off: the lines are as long as they are.
+    unlimited = console.options.update(max_width=1000)
+    console.width = max(console.width, console.measure(table, options=unlimited).maximum)
+    console.print(table)
 
 
 def print_spans(spans: Sequence[Span]) -> None:

@@ -84,10 +84,11 @@ class Format(NamedTuple):
 
 
 def _dtype_of(facts: _core.Facts) -> DType:
-    scalar_type = getattr(ml_dtypes, facts["name"], None) or getattr(np, facts["name"], None)
-    if scalar_type is not None:
-        return np.dtype(scalar_type)
-    return np.dtype(np.float32 if facts["storage_bytes"] == 4 else f"u{facts['storage_bytes']}")
+    scalar_type: Any = getattr(ml_dtypes, facts["name"], None) or getattr(np, facts["name"], None)
+    if scalar_type is None:
+        scalar_type = np.float32 if facts["storage_bytes"] == 4 else f"u{facts['storage_bytes']}"
+    dtype: DType = np.dtype(scalar_type)
+    return dtype
 
 
 FORMATS: Final[tuple[Format, ...]] = tuple(Format(**facts, dtype=_dtype_of(facts)) for facts in _core.formats())
@@ -166,20 +167,18 @@ def format_of(dtype: DType) -> Format | None:
     return BY_DTYPE.get(dtype) or BY_DTYPE.get(dtype.newbyteorder("="))
 
 
-def formats() -> dict[str, Format]:
-    """Return the facts of every format by its name.
+def formats() -> tuple[Format, ...]:
+    """Return the facts of every format.
 
     Returns
     -------
-    dict of str to Format
+    tuple of Format
         The float formats, then the integer formats, which are sources only; always in the same order.
 
     Examples
     --------
     >>> import narrowcast as nc
-    >>> [name for name, facts in nc.formats().items() if facts.bits == 6]
-    ['float6_e2m3fn', 'float6_e3m2fn']
-    >>> hex(nc.formats()["float8_e4m3fn"].max_code)
-    '0x7e'
+    >>> [(f.name, f.bias, hex(f.max_code)) for f in nc.formats() if f.bits == 6]
+    [('float6_e2m3fn', 1, '0x1f'), ('float6_e3m2fn', 3, '0x1f')]
     """
-    return dict(BY_NAME)
+    return FORMATS

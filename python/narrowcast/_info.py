@@ -158,5 +158,5 @@ def _precision(row: Format) -> int:
     """Return the decimal digits, as ml_dtypes counts them: not by one rule for all of its formats."""
     if row.dtype.name != row.name:
         return int(row.mantissa_bits * math.log10(2))
-    info = np.finfo(row.dtype) if row.dtype.isbuiltin == 1 else ml_dtypes.finfo(row.dtype)
-    return int(info.precision)
+    finfo_of: Any = np.finfo if row.dtype.isbuiltin == 1 else ml_dtypes.finfo
+    return int(finfo_of(row.dtype).precision)

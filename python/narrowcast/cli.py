@@ -67,22 +67,39 @@ def _shield_negative_numbers(arguments: list[str]) -> list[str]:
 
 
 def _formats(_: argparse.Namespace) -> None:
-    columns = ("name", "bits", "fields", "bias", "largest", "smallest normal", "smallest", "eps", "inf", "nan", "dtype")
+    columns = (
+        "name",
+        "bits",
+        "fields",
+        "bias",
+        "largest",
+        "smallest normal",
+        "smallest",
+        "eps",
+        "inf",
+        "nan",
+        "arrays",
+    )
     rows: list[tuple[Cell, ...]] = []
-    for row in nc.formats().values():
+    for row in nc.formats():
         if row.is_float:
             facts = nc.finfo(row)
             fields = f"{row.sign_bits}.{row.exponent_bits}.{row.mantissa_bits}"
             limits = (facts.max, facts.smallest_normal, facts.smallest_subnormal, facts.eps)
-            nan = "/".join(dict.fromkeys(f"{code:x}" for code in facts.nan_codes)) or "no"
-            inf = f"{facts.inf_code:x}" if facts.has_inf else "no"
             numbers = (f"{float(value):.6g}" for value in limits)
-            rows.append((row.name, str(row.bits), fields, str(row.bias), *numbers, inf, nan, row.dtype.name))
+            codes = ("no" if code is None else f"{code:x}" for code in (facts.inf_code, facts.nan_code))
+            rows.append((row.name, str(row.bits), fields, str(row.bias), *numbers, *codes, _arrays_of(row)))
         else:
             limit = nc.iinfo(row)
-            rows.append((row.name, str(row.bits), "", "", str(limit.max), "", "", "", "", "", row.dtype.name))
+            rows.append((row.name, str(row.bits), "", "", str(limit.max), "", "", "", "", "", _arrays_of(row)))
     print_table(columns, rows, right=columns[1:8])
-    print("\nfields: sign.exponent.fraction bits; inf and nan: stored codes in hexadecimal; integers are sources only")
+    print("\nfields: sign.exponent.fraction bits; inf, nan: stored codes in hexadecimal; integers are sources only")
+
+
+def _arrays_of(row: nc.Format) -> str:
+    if row.dtype.name == row.name:
+        return "numpy" if row.dtype.isbuiltin == 1 else "ml_dtypes"
+    return f"{row.dtype.name} codes" if row.is_codes else row.dtype.name
 
 
 def _info(_: argparse.Namespace) -> None:
@@ -124,7 +141,7 @@ def _inspect(options: argparse.Namespace) -> None:
             print(str(found).partition("\n")[2])
         return
     rows: list[tuple[Cell, ...]] = []
-    for row in nc.formats().values():
+    for row in nc.formats():
         if not row.is_float:
             continue
         try:
@@ -133,7 +150,8 @@ def _inspect(options: argparse.Namespace) -> None:
             if not bits:
                 raise
             continue  # a code too wide for this format
-        rows.append((row.name, _coloured_bits(found), code_text(found), _shortened(found.exact), error_text(found)))
+        fields = [Span("" if row.sign_bits else "  "), *_coloured_bits(found)]
+        rows.append((row.name, fields, code_text(found), _shortened(found.exact), error_text(found)))
     if not rows:
         raise ValueError(f"--bits is {value}; allowed are the codes of at least one format, such as 0x41a")
     columns = ("format", "sign exponent fraction", "code", "stored", "error")
@@ -142,12 +160,8 @@ def _inspect(options: argparse.Namespace) -> None:
 
 def _coloured_bits(found: nc.Inspection) -> list[Span]:
     fields = ((found.sign, "red"), (found.exponent, "green"), (found.fraction, "cyan"))
-    spans: list[Span] = []
-    for text, colour in fields:
-        if text:
-            spans += [Span(" ")] if spans else []
-            spans.append(Span(text, colour))
-    return spans
+    shown = [Span(text, colour) for text, colour in fields if text]
+    return [piece for span in shown for piece in (span, Span(" "))][:-1]
 
 
 def _shortened(digits: str) -> str:
