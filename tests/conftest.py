@@ -1,0 +1,56 @@
+"""Options, markers and the fixtures that several files share; what is tested is in test_*.py.
+
+The `isa` fixture runs a test once for every instruction set of this build, by name, in one process. What this machine
+cannot run is reported as a skip; NARROWCAST_REQUIRE_ISAS="avx2,avx512" turns the skip of those into a failure.
+"""
+
+import os
+
+import pytest
+
+import narrowcast as nc
+from narrowcast import _core
+
+ALL_ISAS = dict(_core.isas())  # those of this build, and whether this machine can run them; nc.isas() has only those
+REQUIRED_ISAS = [name for name in os.environ.get("NARROWCAST_REQUIRE_ISAS", "").replace(" ", "").split(",") if name]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--exhaustive", action="store_true", help="every input there is: hours, not minutes")
+    parser.addoption("--dummy", action="store_true", help="build the package with the dummy format row and test that")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "emulated: the part of the suite that runs in minutes under an emulator")
+    config.addinivalue_line("markers", "exhaustive: every input there is; only with --exhaustive")
+    config.addinivalue_line("markers", "slow_build: compiles the package; only with --dummy")
+
+
+def pytest_collection_modifyitems(config, items):
+    for mark, option in (("exhaustive", "--exhaustive"), ("slow_build", "--dummy")):
+        if not config.getoption(option):
+            skip = pytest.mark.skip(reason=f"needs {option}")
+            for item in items:
+                if item.get_closest_marker(mark):
+                    item.add_marker(skip)
+
+
+@pytest.fixture(params=ALL_ISAS)
+def isa(request):
+    """The name of an instruction set, which is in use while the test runs."""
+    name = request.param
+    if not ALL_ISAS[name]:
+        if name in REQUIRED_ISAS:
+            pytest.fail(f"NARROWCAST_REQUIRE_ISAS names {name}, which this machine cannot run")
+        pytest.skip(f"this machine cannot run {name}")
+    with nc.use_isa(name):
+        assert nc.isa() == name
+        yield name
+
+
+@pytest.fixture
+def no_threads_left(monkeypatch):
+    """The default number of threads is 1 again afterwards."""
+    monkeypatch.delenv("NARROWCAST_NUM_THREADS", raising=False)
+    yield
+    nc.set_num_threads(1)

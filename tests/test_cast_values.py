@@ -1,0 +1,95 @@
+"""Every source to every target, every rounding and policy, every instruction set, against the oracle, bit for bit.
+
+The inputs (cases.py) are all codes of sources of at most 16 bits; of the others both neighbours and the point of every
+rounding boundary of the target, zeros, subnormals, infinities, every kind of NaN, and noise.
+"""
+
+import functools
+import os
+
+import numpy as np
+import pytest
+
+import cases
+import narrowcast as nc
+import oracle
+
+
+def check(src, dst, rounding="nearest_even", overflow="ieee"):
+    """One cast of all the codes for this pair, compared with the oracle."""
+    codes = cases.codes_for(src, dst)
+    random = {"seed": cases.SEED, "offset": cases.OFFSET} if rounding == "stochastic" else {}
+    got = nc.astype(cases.array(src, codes), dst, rounding=rounding, overflow=overflow, **random)
+    assert got.dtype == oracle.numpy_dtype(dst)
+    got = got.view(oracle.storage_dtype(dst))
+    expected = cases.expected(src, dst, rounding, overflow)
+    if not np.array_equal(got, expected):
+        wrong = np.flatnonzero(got != expected)
+        i = wrong[0]
+        pytest.fail(
+            f"{src} -> {dst}, {rounding}, {overflow}: {wrong.size} of {codes.size} differ; the first, at {i}: "
+            f"{codes[i]:#x} gives {got[i]:#x}, not {expected[i]:#x}"
+        )
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("dst", oracle.TARGETS)
+@pytest.mark.parametrize("overflow", oracle.POLICIES)
+@pytest.mark.parametrize("src", ["float32", "float16", "bfloat16"])
+def test_cast(src, overflow, dst, isa):
+    """The fused kernels: nearest-even."""
+    check(src, dst, overflow=overflow)
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("dst", oracle.TARGETS)
+@pytest.mark.parametrize("src", [s for s in oracle.SOURCES if s not in ("float32", "float16", "bfloat16")])
+def test_cast_of_other_sources(src, dst, isa):
+    """All codes of every narrow format and integer; float64 and wide integers rounded once."""
+    check(src, dst)
+
+
+@pytest.mark.parametrize("dst", oracle.TARGETS)
+@pytest.mark.parametrize("src", oracle.SOURCES)
+def test_every_rounding_and_policy(src, dst, isa):
+    for rounding in oracle.ROUNDINGS:
+        for overflow in oracle.POLICIES:
+            check(src, dst, rounding, overflow)
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("rounding", oracle.ROUNDINGS[1:])
+@pytest.mark.parametrize("dst", ["float16", "bfloat16", "float8_e4m3fn", "float8_e8m0fnu", "float6_e3m2fn", "float4_e2m1fn"])
+def test_roundings(dst, rounding, isa):
+    """The encoders, whose rounding is an argument."""
+    check("float32", dst, rounding)
+
+
+@functools.lru_cache(1)
+def large(src, dst):
+    """More bytes than the cache holds, in rows of the codes for this pair; and where to put the result."""
+    codes = cases.codes_for(src, dst)[:100_003]
+    cache = os.sysconf("SC_LEVEL3_CACHE_SIZE") if "SC_LEVEL3_CACHE_SIZE" in getattr(os, "sysconf_names", ()) else 0
+    target = min(max(cache, 32 << 20) * 9 // 8, 512 << 20)
+    times = -(-target // (codes.nbytes + cases.expected(src, dst)[: codes.size].nbytes))
+    return np.tile(codes, (times, 1)), np.empty((times, codes.size), oracle.storage_dtype(dst))
+
+
+LARGE_PAIRS = [
+    ("float32", "float16"),
+    ("float32", "bfloat16"),
+    ("float32", "float8_e4m3fn"),
+    ("float32", "tfloat32"),
+    ("bfloat16", "float8_e5m2"),
+    ("float8_e4m3fn", "float32"),
+    ("float8_e5m2", "bfloat16"),
+]
+
+
+@pytest.mark.parametrize(("src", "dst"), LARGE_PAIRS)
+def test_large_arrays(src, dst, isa):
+    """Sizes at which kernels may switch to non-temporal stores: the same bits, at every position."""
+    codes, out = large(src, dst)
+    out.fill(0x5A)
+    assert nc.astype(cases.array(src, codes), dst, out=out) is out
+    assert np.all(out == cases.expected(src, dst)[: codes.shape[1]])
