@@ -6,6 +6,7 @@ look-up from names, numpy and ml_dtypes dtypes, and torch dtypes. Reading arrays
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import ml_dtypes
@@ -128,6 +129,26 @@ def sources() -> list[tuple[DType, int]]:
 
 def find(dtype: FormatLike, argument: str) -> tuple[Format, DType]:
     """Return the format that a dtype names, and the dtype of its arrays in the byte order that was asked for."""
+    found = _find(dtype)
+    if found is None:
+        raise TypeError(_unknown(dtype, argument, BY_NAME))
+    return found
+
+
+def find_float(dtype: FormatLike, argument: str) -> tuple[Format, DType]:
+    """Return what find returns, for a float format; a TypeError for an integer format."""
+    found = _find(dtype)
+    if found is None:
+        raise TypeError(_unknown(dtype, argument, [row.name for row in FORMATS if row.is_float]))
+    if not found[0].is_float:
+        raise TypeError(
+            f"{argument} is {found[0].name}, an integer format; a cast makes floats only, and narrowcast.quantize "
+            "makes integers, with a scale"
+        )
+    return found
+
+
+def _find(dtype: FormatLike) -> tuple[Format, DType] | None:
     row: Format | None = None
     wanted: DType | None = None
     if isinstance(dtype, Format):
@@ -144,22 +165,15 @@ def find(dtype: FormatLike, argument: str) -> tuple[Format, DType]:
     if row is None and wanted is not None:
         row = format_of(wanted)
     if row is None:
-        raise TypeError(
-            f"{argument} is {dtype!r}; allowed are {', '.join(BY_NAME)}, and the numpy, ml_dtypes and torch dtypes of "
-            "these names"
-        )
+        return None
     return row, row.dtype if wanted is None or wanted.isnative else wanted
 
 
-def find_float(dtype: FormatLike, argument: str) -> tuple[Format, DType]:
-    """Return what find returns, for a float format; a TypeError for an integer format."""
-    row, wanted = find(dtype, argument)
-    if not row.is_float:
-        raise TypeError(
-            f"{argument} is {row.name}, an integer format; a cast makes floats only, and narrowcast.quantize makes "
-            "integers, with a scale"
-        )
-    return row, wanted
+def _unknown(dtype: object, argument: str, names: Iterable[str]) -> str:
+    return (
+        f"{argument} is {dtype!r}; allowed are {', '.join(names)}, and the numpy, ml_dtypes and torch dtypes of these "
+        "names"
+    )
 
 
 def format_of(dtype: DType) -> Format | None:

@@ -179,23 +179,22 @@ def _read_value(value: Any) -> Fraction | float:
     from decimal import Decimal
     from fractions import Fraction
 
+    given = value
     try:
         if isinstance(value, str):
             value = Fraction(value) if "/" in value else Decimal(value.strip())
         elif isinstance(value, np.generic):
             value = int(value) if value.dtype.kind in "iu" else float(astype(value, "float64"))
         if isinstance(value, float | Decimal):
-            number = float(value)
-            if number == 0 and value == 0 and math.copysign(1.0, number) < 0:
-                return number
-            if not math.isfinite(value):
-                return number
-        if isinstance(value, Decimal) and abs(value.adjusted()) > _LARGEST_EXPONENT and value != 0:
-            raise ValueError
+            decimal = Decimal(value)
+            if not decimal.is_finite() or (decimal.is_zero() and decimal.is_signed()):
+                return float(value)
+            if not decimal.is_zero() and abs(decimal.adjusted()) > _LARGEST_EXPONENT:
+                raise ValueError
         return Fraction(value)
     except (ValueError, ArithmeticError, TypeError):
         raise ValueError(
-            f"value is {value!r}; allowed are numbers and their text, with exponents up to {_LARGEST_EXPONENT}"
+            f"value is {given!r}; allowed are numbers and their text, with exponents up to {_LARGEST_EXPONENT}"
         ) from None
 
 
