@@ -27,26 +27,6 @@ template <int32_t Format> NC_INLINE W half_specials(W h) {
     }
 }
 
-// Two vectors of float32 from 2 * lanes codes, given as the high bytes of words.
-template <int32_t Format> NC_INLINE void decode_half(W high_bytes, U &low, U &high) {
-    constexpr Row r = row(Format);
-    static_assert(r.exponent_bits <= 5 && r.mantissa_bits <= 10);
-    constexpr uint16_t mask = static_cast<uint16_t>(0x8000 | (facts(Format).magnitude_mask << (10 - r.mantissa_bits)));
-    W h = high_bytes;
-    if constexpr (r.bits < 8)
-        h = word_shl<8 - r.bits>(h); // the sign on top; what stood above the code is gone
-    if constexpr (r.exponent_bits < 5)
-        h = word_and(word_sar<5 - r.exponent_bits>(h), splat_word(mask));
-    h = half_specials<Format>(h);
-    low = half_to_float_low(h);
-    high = half_to_float_high(h);
-    if constexpr (r.bias != 15) {
-        const U power = splat(static_cast<uint32_t>(127 + 15 - r.bias) << 23);
-        low = fmul(low, power);
-        high = fmul(high, power);
-    }
-}
-
 // Formats whose highest exponent of five bits is finite: binary16 would read it as Inf. Exponent and fraction go
 // straight to where float32 keeps them; a subnormal, taken for a normal of the next exponent, is one power too large.
 template <int32_t Format> consteval bool outgrows_half() {
@@ -67,6 +47,62 @@ template <int32_t Format> NC_INLINE U decode_fields(U code) {
         return select(eq(value, splat(sign_f32)), splat(0xffc00000), value);
     else
         return value;
+}
+
+// binary16 codes of 2 * lanes bytes: right for every number but for a power of two, specials still to do.
+template <int32_t Format> NC_INLINE W half_codes(const unsigned char *p) {
+    constexpr Row r = row(Format);
+    static_assert(r.exponent_bits <= 5 && r.mantissa_bits <= 10);
+    constexpr uint16_t mask = static_cast<uint16_t>(0x8000 | (facts(Format).magnitude_mask << (10 - r.mantissa_bits)));
+    W h = load_high_bytes(p);
+    if constexpr (r.bits < 8)
+        h = word_shl<8 - r.bits>(h); // the sign on top; what stood above the code is gone
+    if constexpr (r.exponent_bits < 5)
+        h = word_and(word_sar<5 - r.exponent_bits>(h), splat_word(mask));
+    return h;
+}
+
+template <int32_t Format> NC_INLINE void half_values(W h, U &low, U &high) {
+    constexpr Row r = row(Format);
+    low = half_to_float_low(h);
+    high = half_to_float_high(h);
+    if constexpr (r.bias != 15) {
+        const U power = splat(static_cast<uint32_t>(127 + 15 - r.bias) << 23);
+        low = fmul(low, power);
+        high = fmul(high, power);
+    }
+}
+
+// A block of byte codes. Where Inf and NaN (or what binary16 would take for them) sit on top of the magnitudes, one
+// comparison finds the blocks that have any; they are rare.
+template <int32_t Format> NC_INLINE void decode_bytes(const unsigned char *p, U (&x)[4]) {
+    constexpr Row r = row(Format);
+    constexpr Facts f = facts(Format);
+    W low = half_codes<Format>(p), high = half_codes<Format>(p + 2 * lanes);
+    if constexpr (r.specials == Specials::fnuz && !outgrows_half<Format>()) {
+        low = half_specials<Format>(low);
+        high = half_specials<Format>(high);
+    } else if constexpr (f.has_nan) {
+        constexpr uint64_t first = outgrows_half<Format>() ? 0x7c00 >> 8 : f.has_inf ? f.inf : f.quiet_nan;
+        const W last_number = splat_word(static_cast<uint16_t>((first << (10 - r.mantissa_bits)) - 1));
+        const W magnitude = splat_word(0x7fff);
+        const bool rare = any_word(word_gt(word_and(low, magnitude), last_number),
+                                   word_gt(word_and(high, magnitude), last_number));
+        if constexpr (outgrows_half<Format>()) {
+            // NaN is the code of -0, which no comparison of magnitudes finds.
+            const W nan = splat_word(0x8000);
+            if (rare || any_word(word_eq(low, nan), word_eq(high, nan))) [[unlikely]] {
+                for (size_t k = 0; k < 4; ++k)
+                    x[k] = decode_fields<Format>(load_u8(p + k * lanes));
+                return;
+            }
+        } else if (rare) [[unlikely]] {
+            low = half_specials<Format>(low);
+            high = half_specials<Format>(high);
+        }
+    }
+    half_values<Format>(low, x[0], x[1]);
+    half_values<Format>(high, x[2], x[3]);
 }
 
 NC_INLINE U decode_scale(U code) {
@@ -92,13 +128,9 @@ template <int32_t Format> NC_INLINE void load_block(const unsigned char *p, U (&
     } else if constexpr (is_scale<Format>()) {
         for (size_t k = 0; k < 4; ++k)
             x[k] = decode_scale(load_u8(p + k * lanes));
-    } else if constexpr (outgrows_half<Format>()) {
-        for (size_t k = 0; k < 4; ++k)
-            x[k] = decode_fields<Format>(load_u8(p + k * lanes));
     } else {
         static_assert(r.storage_bytes == 1);
-        decode_half<Format>(load_high_bytes(p), x[0], x[1]);
-        decode_half<Format>(load_high_bytes(p + 2 * lanes), x[2], x[3]);
+        decode_bytes<Format>(p, x);
     }
 }
 

@@ -2,7 +2,7 @@
 //
 // Two formulations, both unlike the scalar codec:
 //  - nearest-even to a byte: one float addition lets the FPU round (even_byte);
-//  - any rounding, any narrow format: keep, cut and compare with a threshold (encode_mode).
+//  - the other roundings, any narrow format: keep, cut and compare with a threshold (encode_mode).
 // Rounding happens on the magnitude; the sign joins last.
 
 namespace narrowcast {
@@ -128,75 +128,77 @@ template <int32_t Format, bool Saturate> NC_INLINE B encode_even_words(W a, W b)
     return result;
 }
 
+NC_INLINE U limit_magnitude(U x, U limit) {
+    return bor(min_u(band(x, splat(magnitude_f32)), limit), band(x, splat(sign_f32)));
+}
+
 // --- nearest-even to formats with float32's exponent (bfloat16, TF32): a plain integer step -----------------------
 
-// The float32 bits of the rounded value, low bits cleared.
-template <int32_t Format, bool Saturate> NC_INLINE U even_truncated(U x) {
-    constexpr Row r = row(Format);
-    constexpr Facts f = facts(Format);
-    constexpr int drop = 23 - r.mantissa_bits;
-    constexpr uint32_t kept = ~((1u << drop) - 1);
-    U y = x;
+// The float32 bits of a rounded number (not NaN); the bits below the last place are rubbish.
+template <int32_t Format, bool Saturate> NC_INLINE U even_untruncated(U x) {
+    constexpr int drop = 23 - row(Format).mantissa_bits;
     if constexpr (Saturate)
-        y = bor(min_u(band(x, splat(magnitude_f32)), splat(value_bits<Format>(f.max))), band(x, splat(sign_f32)));
-    const U odd = band(shr<drop>(y), splat(1));
-    const U rounded = add(y, add(odd, splat((1u << (drop - 1)) - 1)));
-    // Quiet; keep the sign, and the top payload where the format does.
-    const U nan = r.nan == NanRule::payload ? bor(x, splat(0x7fc00000)) : bor(band(x, splat(sign_f32)), splat(0x7fc00000));
-    return band(select(gt(band(x, splat(magnitude_f32)), splat(inf_f32)), nan, rounded), splat(kept));
+        x = limit_magnitude(x, splat(value_bits<Format>(facts(Format).max)));
+    const U odd = band(shr<drop>(x), splat(1));
+    return add(x, add(odd, splat((1u << (drop - 1)) - 1)));
+}
+
+// NaN among x: quiet; the sign stays, and the top payload where the format keeps it. The rest: y.
+template <int32_t Format> NC_INLINE U nan_or(U x, U y) {
+    const U nan = row(Format).nan == NanRule::payload ? bor(x, splat(0x7fc00000))
+                                                      : bor(band(x, splat(sign_f32)), splat(0x7fc00000));
+    return select(gt(band(x, splat(magnitude_f32)), splat(inf_f32)), nan, y);
+}
+
+// Blocks with a NaN are rare: one look for all four vectors.
+template <int32_t Format> NC_INLINE void restore_nan(const U (&x)[4], U (&y)[4]) {
+    if (any_nan(x[0], x[1]) || any_nan(x[2], x[3])) [[unlikely]] {
+        for (size_t k = 0; k < 4; ++k)
+            y[k] = nan_or<Format>(x[k], y[k]);
+    }
 }
 
 // float16 saturation ahead of the hardware conversion; NaN passes.
 NC_INLINE U clamp_half(U x) {
-    const U a = band(x, splat(magnitude_f32));
-    const U clamped = bor(min_u(a, splat(0x477fe000)), band(x, splat(sign_f32)));
-    return select(gt(a, splat(inf_f32)), x, clamped);
+    return select(gt(band(x, splat(magnitude_f32)), splat(inf_f32)), x, limit_magnitude(x, splat(0x477fe000)));
 }
 
 // --- any rounding, formats with float32's exponent ------------------------------------------------------------------
 
-// An addition ahead of a truncation: what to add says how to round. Overflow and Inf come out as IEEE 754 wants by
-// themselves; saturation is a limit on the result.
+// An addition ahead of a truncation: what to add says how to round (nearest-even has even_untruncated). Overflow and
+// Inf come out as IEEE 754 wants by themselves; saturation is a limit on the result.
 struct TruncateVectors {
-    U add_positive, add_negative, parity, limit;
-    bool stochastic;
+    U add_positive, add_negative;
+    bool stochastic, saturate;
 };
 
 template <int32_t Format> NC_INLINE TruncateVectors truncate_vectors(const EncodeMode &mode) {
     constexpr int drop = 23 - row(Format).mantissa_bits;
     constexpr uint32_t all = (1u << drop) - 1, half = 1u << (drop - 1);
-    const int32_t rounding = mode.rounding;
-    const uint32_t nearest = rounding == NC_NEAREST_EVEN ? half - 1 : rounding == NC_NEAREST_AWAY ? half : 0;
+    const uint32_t nearest = mode.rounding == NC_NEAREST_AWAY ? half : 0;
     TruncateVectors v;
-    v.add_positive = splat(rounding == NC_UP ? all : nearest);
-    v.add_negative = splat(rounding == NC_DOWN ? all : nearest);
-    v.parity = splat(rounding == NC_NEAREST_EVEN ? 1 : 0);
-    v.limit = splat(mode.overflow == NC_OVERFLOW_SATURATE ? value_bits<Format>(facts(Format).max) : inf_f32);
-    v.stochastic = rounding == NC_STOCHASTIC;
+    v.add_positive = splat(mode.rounding == NC_UP ? all : nearest);
+    v.add_negative = splat(mode.rounding == NC_DOWN ? all : nearest);
+    v.stochastic = mode.rounding == NC_STOCHASTIC;
+    v.saturate = mode.overflow == NC_OVERFLOW_SATURATE;
     return v;
 }
 
-// The float32 bits of the rounded value, low bits cleared.
-template <int32_t Format> NC_INLINE U mode_truncated(U x, U random, const TruncateVectors &v) {
-    constexpr Row r = row(Format);
-    constexpr int drop = 23 - r.mantissa_bits;
-    const U a = band(x, splat(magnitude_f32)), sign = band(x, splat(sign_f32));
-    const U step = v.stochastic ? shr<32 - drop>(random)
-                                : add(select(gt(splat(0), x), v.add_negative, v.add_positive),
-                                      band(shr<drop>(a), v.parity));
-    // Inf stays Inf under any step: the addition cannot carry into the exponent.
-    const U rounded = bor(min_u(band(add(a, step), splat(~((1u << drop) - 1))), v.limit), sign);
-    const U nan = r.nan == NanRule::payload ? band(bor(x, splat(0x7fc00000)), splat(~((1u << drop) - 1)))
-                                            : bor(sign, splat(0x7fc00000));
-    return select(gt(a, splat(inf_f32)), nan, rounded);
+// The float32 bits of a rounded number (not NaN); the bits below the last place are rubbish. Inf stays Inf: no step
+// carries into its exponent.
+template <int32_t Format> NC_INLINE U mode_untruncated(U x, U random, const TruncateVectors &v) {
+    constexpr int drop = 23 - row(Format).mantissa_bits;
+    const U step = v.stochastic ? shr<32 - drop>(random) : select(gt(splat(0), x), v.add_negative, v.add_positive);
+    const U y = add(x, step);
+    return v.saturate ? limit_magnitude(y, splat(value_bits<Format>(facts(Format).max))) : y;
 }
 
 // --- any rounding, other formats -------------------------------------------------------------------------------------------------
 
-// The mode, as vectors: away from zero when the cut-off part (left-aligned in 32 bits) > threshold - (odd & parity).
+// The mode, as vectors: away from zero when the cut-off part (left-aligned in 32 bits) exceeds the threshold.
 struct ModeVectors {
     U threshold_positive, threshold_negative; // not used by stochastic
-    U parity, sticky;                         // 1 or 0
+    U sticky;                                 // 1 or 0
     U overflow_positive, overflow_negative;   // codes that a finite overflow gives, without the sign
     U infinite, nan_positive, nan_negative;   // whole codes but for Inf's sign
     bool stochastic;
@@ -207,15 +209,13 @@ template <int32_t Format> NC_INLINE ModeVectors mode_vectors(const EncodeMode &m
     constexpr uint32_t half = 0x80000000, never = 0xffffffff;
     const bool saturate = mode.overflow == NC_OVERFLOW_SATURATE;
     const int32_t rounding = mode.rounding;
-    const uint32_t nearest = rounding == NC_NEAREST_EVEN ? half : half - 1;
-    const bool is_nearest = rounding == NC_NEAREST_EVEN || rounding == NC_NEAREST_AWAY;
+    const bool nearest = rounding == NC_NEAREST_AWAY; // nearest-even never comes here
     const uint32_t beyond = static_cast<uint32_t>(saturate ? f.max : f.overflow), max = static_cast<uint32_t>(f.max);
     const bool positive_to_max = rounding == NC_TOWARD_ZERO || rounding == NC_DOWN;
     const bool negative_to_max = rounding == NC_TOWARD_ZERO || rounding == NC_UP;
     ModeVectors v;
-    v.threshold_positive = splat(is_nearest ? nearest : rounding == NC_UP ? 0 : never);
-    v.threshold_negative = splat(is_nearest ? nearest : rounding == NC_DOWN ? 0 : never);
-    v.parity = splat(rounding == NC_NEAREST_EVEN ? 1 : 0);
+    v.threshold_positive = splat(nearest ? half - 1 : rounding == NC_UP ? 0 : never);
+    v.threshold_negative = splat(nearest ? half - 1 : rounding == NC_DOWN ? 0 : never);
     v.sticky = splat(rounding == NC_UP || rounding == NC_DOWN ? 1 : 0);
     v.overflow_positive = splat(positive_to_max ? max : beyond);
     v.overflow_negative = splat(negative_to_max ? max : beyond);
@@ -251,8 +251,7 @@ template <int32_t Format> NC_INLINE U encode_mode(U x, U random, const ModeVecto
     const U steps = shl<r.mantissa_bits>(sub(field, splat(normal >> 23)));
     // 2. Away from zero or not.
     const U threshold = v.stochastic ? bxor(random, splat(0xffffffff))
-                                     : sub(select(negative, v.threshold_negative, v.threshold_positive),
-                                           band(kept, v.parity));
+                                     : select(negative, v.threshold_negative, v.threshold_positive);
     U code = add(add(kept, steps), select(gt_u(cut, threshold), splat(1), splat(0)));
     // 3. Overflow, Inf, sign, NaN.
     code = select(gt(code, splat(static_cast<uint32_t>(f.max))),

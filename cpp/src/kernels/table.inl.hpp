@@ -6,16 +6,6 @@ namespace {
 
 // --- to float32 / 16-bit ------------------------------------------------------------------------------------------
 
-// Bytes -> bfloat16: exact, so the low halves of the float32 are empty.
-template <int32_t Src> void widen_bfloat16(const void *src, void *dst, size_t n, bool stream) noexcept {
-    run<1, 2>(src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
-        U x[4];
-        load_block<Src>(from, x);
-        store_words(to, shr<16>(x[0]), shr<16>(x[1]), nt);
-        store_words(to + lanes * 4, shr<16>(x[2]), shr<16>(x[3]), nt);
-    });
-}
-
 template <int32_t Src> void widen_float(const void *src, void *dst, size_t n, bool stream) noexcept {
     run<static_cast<size_t>(row(Src).storage_bytes), 4>(
         src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
@@ -28,6 +18,28 @@ template <int32_t Src> void widen_float(const void *src, void *dst, size_t n, bo
 
 // --- nearest-even -------------------------------------------------------------------------------------------------
 
+// The top bits of float32 as codes of a format with float32's exponent.
+template <int32_t Dst> NC_INLINE void store_truncated(unsigned char *to, const U (&y)[4], bool nt) {
+    constexpr uint32_t kept = ~((1u << (23 - row(Dst).mantissa_bits)) - 1);
+    if constexpr (row(Dst).storage_bytes == 4) {
+        for (size_t k = 0; k < 4; ++k)
+            store(to + k * lanes * 4, band(y[k], splat(kept)), nt);
+    } else {
+        static_assert(row(Dst).bits == 16);
+        store_words(to, shr<16>(y[0]), shr<16>(y[1]), nt);
+        store_words(to + lanes * 4, shr<16>(y[2]), shr<16>(y[3]), nt);
+    }
+}
+
+// Bytes -> bfloat16: exact, so the low halves of the float32 are empty.
+template <int32_t Src> void widen_bfloat16(const void *src, void *dst, size_t n, bool stream) noexcept {
+    run<1, 2>(src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+        U x[4];
+        load_block<Src>(from, x);
+        store_truncated<NC_FORMAT_bf16>(to, x, nt);
+    });
+}
+
 template <int32_t Dst, bool Saturate> NC_INLINE void store_even(unsigned char *to, U (&x)[4], bool nt) {
     if constexpr (Dst == NC_FORMAT_f16) {
         if constexpr (Saturate)
@@ -36,15 +48,11 @@ template <int32_t Dst, bool Saturate> NC_INLINE void store_even(unsigned char *t
         store_halves(to, x[0], x[1], nt);
         store_halves(to + lanes * 4, x[2], x[3], nt);
     } else if constexpr (has_float32_exponent<Dst>()) {
-        for (U &v : x)
-            v = even_truncated<Dst, Saturate>(v);
-        if constexpr (row(Dst).storage_bytes == 4) {
-            for (size_t k = 0; k < 4; ++k)
-                store(to + k * lanes * 4, x[k], nt);
-        } else {
-            store_words(to, shr<16>(x[0]), shr<16>(x[1]), nt);
-            store_words(to + lanes * 4, shr<16>(x[2]), shr<16>(x[3]), nt);
-        }
+        U y[4];
+        for (size_t k = 0; k < 4; ++k)
+            y[k] = even_untruncated<Dst, Saturate>(x[k]);
+        restore_nan<Dst>(x, y);
+        store_truncated<Dst>(to, y, nt);
     } else {
         store_bytes(to, encode_even_bytes<Dst, Saturate>(x[0], x[1], x[2], x[3]), nt);
     }
@@ -67,16 +75,36 @@ void cast_even(const void *src, void *dst, size_t n, bool stream) noexcept {
 
 // --- any rounding -------------------------------------------------------------------------------------------------
 
-template <int32_t Dst> NC_INLINE void store_codes(unsigned char *to, U (&code)[4], bool nt) {
-    constexpr Row r = row(Dst);
-    if constexpr (r.storage_bytes == 1) {
+template <int32_t Dst> NC_INLINE void store_codes(unsigned char *to, const U (&code)[4], bool nt) {
+    if constexpr (row(Dst).storage_bytes == 1) {
         store_bytes(to, pack_bytes(code[0], code[1], code[2], code[3]), nt);
-    } else if constexpr (r.storage_bytes == 2) {
+    } else {
+        static_assert(row(Dst).storage_bytes == 2);
         store_words(to, code[0], code[1], nt);
         store_words(to + lanes * 4, code[2], code[3], nt);
+    }
+}
+
+// Encodes one block; random is null unless the rounding is stochastic.
+template <int32_t Dst, class Vectors>
+NC_INLINE void block_mode(const unsigned char *from, const uint32_t *random, unsigned char *to, const Vectors &v,
+                          bool nt) {
+    U x[4], y[4];
+    load_block<NC_FORMAT_f32>(from, x);
+    for (size_t k = 0; k < 4; ++k) {
+        const U word = random != nullptr ? load(random + k * lanes) : splat(0);
+        if constexpr (is_scale<Dst>())
+            y[k] = encode_mode_scale(x[k], word, v);
+        else if constexpr (has_float32_exponent<Dst>())
+            y[k] = mode_untruncated<Dst>(x[k], word, v);
+        else
+            y[k] = encode_mode<Dst>(x[k], word, v);
+    }
+    if constexpr (has_float32_exponent<Dst>()) {
+        restore_nan<Dst>(x, y);
+        store_truncated<Dst>(to, y, nt);
     } else {
-        for (size_t k = 0; k < 4; ++k)
-            store(to + k * lanes * 4, shl<facts(Dst).container_shift>(code[k]), nt);
+        store_codes<Dst>(to, y, nt);
     }
 }
 
@@ -93,11 +121,14 @@ template <int Direction> void encode_half(const void *src, void *dst, size_t n, 
 
 template <int32_t Dst>
 void cast_mode(const void *src, void *dst, size_t n, const EncodeMode &mode, bool stream) noexcept {
+    if (mode.rounding == NC_NEAREST_EVEN) {
+        if (mode.overflow == NC_OVERFLOW_SATURATE)
+            return cast_even<NC_FORMAT_f32, Dst, true>(src, dst, n, stream);
+        return cast_even<NC_FORMAT_f32, Dst, false>(src, dst, n, stream);
+    }
     if constexpr (Dst == NC_FORMAT_f16) {
         const bool saturate = mode.overflow == NC_OVERFLOW_SATURATE;
         switch (mode.rounding) {
-        case NC_NEAREST_EVEN:
-            return encode_half<0>(src, dst, n, saturate, stream);
         case NC_DOWN:
             return encode_half<1>(src, dst, n, saturate, stream);
         case NC_UP:
@@ -117,43 +148,24 @@ void cast_mode(const void *src, void *dst, size_t n, const EncodeMode &mode, boo
         else
             return mode_vectors<Dst>(mode);
     }();
-    const auto encode = [&](U x, U random) NC_INLINE_LAMBDA {
-        if constexpr (is_scale<Dst>())
-            return encode_mode_scale(x, random, vectors);
-        else if constexpr (has_float32_exponent<Dst>()) // store_codes wants codes
-            return shr<32 - row(Dst).bits>(mode_truncated<Dst>(x, random, vectors));
-        else
-            return encode_mode<Dst>(x, random, vectors);
-    };
     if (mode.rounding != NC_STOCHASTIC) {
         run<4, item>(src, dst, n, stream, [&](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
-            U x[4];
-            load_block<NC_FORMAT_f32>(from, x);
-            for (U &v : x)
-                v = encode(v, splat(0));
-            store_codes<Dst>(to, x, nt);
+            block_mode<Dst>(from, nullptr, to, vectors, nt);
         });
         return;
     }
     // Stochastic reads a second stream, one word per element: whole blocks here, the rest padded by hand.
-    const auto stochastic = [&](const unsigned char *from, const uint32_t *random, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
-        U x[4];
-        load_block<NC_FORMAT_f32>(from, x);
-        for (size_t k = 0; k < 4; ++k)
-            x[k] = encode(x[k], load(random + k * lanes));
-        store_codes<Dst>(to, x, nt);
-    };
     const unsigned char *from = static_cast<const unsigned char *>(src);
     unsigned char *to = static_cast<unsigned char *>(dst);
     size_t i = 0;
     for (; i + block <= n; i += block)
-        stochastic(from + i * 4, mode.random + i, to + i * item, false);
+        block_mode<Dst>(from + i * 4, mode.random + i, to + i * item, vectors, false);
     if (i < n) {
         uint32_t x[block] = {}, random[block] = {};
         unsigned char out[block * item];
         __builtin_memcpy(x, from + i * 4, (n - i) * 4);
         __builtin_memcpy(random, mode.random + i, (n - i) * 4);
-        stochastic(reinterpret_cast<const unsigned char *>(x), random, out, false);
+        block_mode<Dst>(reinterpret_cast<const unsigned char *>(x), random, out, vectors, false);
         __builtin_memcpy(to + i * item, out, (n - i) * item);
     }
 }
