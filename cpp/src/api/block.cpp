@@ -32,11 +32,12 @@ int32_t blocking_dimension(const Layout& layout, size_t x_item, size_t out_item)
     return best;
 }
 
-void block_part(const Layout& layout, int32_t dimension, size_t x_item, int index, Layout& part) noexcept {
+void block_part(const Layout& layout, int32_t dimension, size_t x_item, bool long_rows, int index,
+                Layout& part) noexcept {
     // 1. Whole blocks or the stripe that is left over, along both dimensions.
     const Dim row = layout.dims[dimension];
     const Dim col = layout.dims[layout.count - 1];
-    const int64_t high = line_bytes / static_cast<int64_t>(x_item);
+    const int64_t high = long_rows ? 8 : line_bytes / static_cast<int64_t>(x_item);
     const int64_t wide = static_cast<int64_t>(tile_items) / high;
     struct Stripe {
         int64_t first, blocks, size;

@@ -21,8 +21,10 @@
 namespace narrowcast {
 namespace {
 
-// Runs that are worth a kernel call of their own; shorter ones are gathered until a tile is full.
+// Runs that are worth a kernel call of their own; shorter ones are gathered until a tile is full. If only one side has
+// runs the other one is gathered anyway, and a run must be longer to be worth a smaller tile.
 constexpr size_t least_run = 64;
+constexpr size_t least_one_sided_run = 128;
 
 // Bytes of source and target that make a thread worth its making.
 constexpr size_t least_part_bytes = size_t{1} << 20;
@@ -83,9 +85,9 @@ void cast_strided(const Job& job, const Layout& layout, size_t begin, size_t end
             n = std::min({both, left, random ? size_t{tile_items} : left});
         } else {
             n = std::min(tile_count(row, at), left);
-            if (from >= least_run)
+            if (from >= least_one_sided_run)
                 n = std::min(n, from);
-            if (to >= least_run)
+            if (to >= least_one_sided_run)
                 n = std::min(n, to);
         }
         if (job.plan.copy && n > from && n <= to) { // straight to its place
@@ -115,8 +117,12 @@ void cast_part(void* context, size_t begin, size_t end) noexcept {
 }
 
 void cast_layout(const Job& job, const Layout& layout, int32_t threads) noexcept {
-    const size_t item_bytes = job.plan.src_item + job.plan.dst_item;
     Part part{&job, &layout};
+    if (threads == 1) { // the common case, without the arithmetic
+        cast_part(&part, 0, layout.n);
+        return;
+    }
+    const size_t item_bytes = job.plan.src_item + job.plan.dst_item;
     run_parts(layout.n, {threads, tile_items, least_part_bytes / item_bytes}, cast_part, &part);
 }
 
@@ -153,21 +159,27 @@ nc_status arrange(const Request& request, bool random, nc_error* error, Layout& 
     return NC_OK;
 }
 
+// Non-temporal stores pay when neither side will be found in a cache again.
+bool worth_streaming(const Request& request) noexcept {
+    const size_t bytes = request.n * (request.x.item + request.out.item);
+    if (bytes <= size_t{1} << 20 || bytes <= last_level_cache()) // do not ask for the cache's size in small calls
+        return false;
+    return reinterpret_cast<uintptr_t>(request.out.data) % request.out.item == 0;
+}
+
 nc_status cast(const Request& request, const KernelTable& table, nc_error* error) noexcept {
-    const Plan plan = make_plan(table, request.x.format, request.out.format, request.options.rounding,
-                                request.options.overflow);
+    Job job{make_plan(table, request.x.format, request.out.format, request.options.rounding, request.options.overflow),
+            &request, table.philox, false};
+    const bool random = job.plan.random();
     Layout layout;
     bool in_place = false;
-    if (const nc_status status = arrange(request, plan.random(), error, layout, in_place))
+    if (const nc_status status = arrange(request, random, error, layout, in_place))
         return status;
     if (request.options.overflow == NC_OVERFLOW_RAISE)
         if (const nc_status status = scan_for_overflow(table, request, error))
             return status;
 
-    const size_t bytes = request.n * (request.x.item + request.out.item); // of at most 2^63: check_request
-    const bool aligned = reinterpret_cast<uintptr_t>(request.out.data) % request.out.item == 0;
-    const bool stream = bytes >= (size_t{1} << 20) && aligned && !in_place && bytes > last_level_cache();
-    const Job job{plan, &request, table.philox, stream};
+    job.stream = !in_place && worth_streaming(request);
     const int32_t threads = in_place ? 1 : request.options.threads;
     const int32_t blocked = layout.count > 1 ? blocking_dimension(layout, request.x.item, request.out.item) : -1;
     if (blocked < 0) {
@@ -176,7 +188,7 @@ nc_status cast(const Request& request, const KernelTable& table, nc_error* error
     }
     for (int i = 0; i < block_parts; ++i) {
         Layout part;
-        block_part(layout, blocked, request.x.item, i, part);
+        block_part(layout, blocked, request.x.item, random, i, part);
         if (part.n != 0)
             cast_layout(job, part, threads);
     }

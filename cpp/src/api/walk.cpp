@@ -1,5 +1,5 @@
-// The inner loops are templates on the element's width and byte order; a rectangle whose source runs down its columns
-// (a transposed array) is read column by column, so that every cache line is used while it is there.
+// The inner loops are templates on the element's width and byte order. A rectangle that runs down its columns on one
+// side (a transposed array) is moved a few columns at a time, so that every cache line is used while it is there.
 #include "api/walk.hpp"
 
 #include <string.h>
@@ -53,15 +53,44 @@ struct Move {
     int64_t to_row, to_col, from_row, from_col;
 };
 
+// Columns [first, first + Group) of all rows. Packed: the columns lie side by side in `to`.
+template <class T, bool Swap, int Group, bool Packed> void move_columns(const Move& m, size_t first) noexcept {
+    const auto column = static_cast<int64_t>(first);
+    unsigned char* to = m.to + column * m.to_col;
+    const unsigned char* from = m.from + column * m.from_col;
+    for (size_t r = 0; r < m.rows; ++r, to += m.to_row, from += m.from_row) {
+        unsigned char row[Group * sizeof(T)]; // filled before it is stored, so the stores can be one
+        for (int g = 0; g < Group; ++g)
+            copy_element<T, Swap>(row + static_cast<size_t>(g) * sizeof(T), from + g * m.from_col);
+        if constexpr (Packed) {
+            memcpy(to, row, sizeof row);
+        } else {
+            for (int g = 0; g < Group; ++g)
+                memcpy(to + g * m.to_col, row + static_cast<size_t>(g) * sizeof(T), sizeof(T));
+        }
+    }
+}
+
+template <class T, bool Swap, bool Packed> void move_by_columns(const Move& m) noexcept {
+    size_t c = 0;
+    for (; c + 4 <= m.cols; c += 4)
+        move_columns<T, Swap, 4, Packed>(m, c);
+    for (; c + 2 <= m.cols; c += 2)
+        move_columns<T, Swap, 2, Packed>(m, c);
+    if (c < m.cols)
+        move_columns<T, Swap, 1, Packed>(m, c);
+}
+
 template <class T, bool Swap> void move_block(const Move& m) noexcept {
     const auto span = [](int64_t stride) { return stride < 0 ? -stride : stride; };
-    // If one side runs down its columns, so does the inner loop: that side is the array, the other one a tile in L1.
+    // Down the columns if one side lies that way (that side is the array, the other one a tile in L1), or if the rows
+    // are too short to be worth a loop each.
     const bool downwards = span(m.from_row) < span(m.from_col) || span(m.to_row) < span(m.to_col);
-    if (m.cols == 1 || (m.rows > 1 && downwards)) {
-        for (size_t c = 0; c < m.cols; ++c) {
-            const auto col = static_cast<int64_t>(c);
-            copy_line<T, Swap>(m.to + col * m.to_col, m.to_row, m.from + col * m.from_col, m.from_row, m.rows);
-        }
+    if (m.rows > 1 && (downwards || m.cols < 8)) {
+        if (m.to_col == static_cast<int64_t>(sizeof(T)))
+            move_by_columns<T, Swap, true>(m);
+        else
+            move_by_columns<T, Swap, false>(m);
         return;
     }
     for (size_t r = 0; r < m.rows; ++r) {
@@ -247,6 +276,11 @@ const uint32_t* Words::next(size_t n) noexcept {
             return generate(origin, n, words_);
         for (size_t r = 0; r < p.rows; ++r) {
             const uint64_t start = origin + r * static_cast<uint64_t>(p.row_stride);
+            if (p.col_stride == 1 && start % 4 == 0) { // up to 3 words too many: overwritten next, or slack
+                generate(start, p.cols, words_ + done);
+                done += p.cols;
+                continue;
+            }
             if (p.col_stride == 1) {
                 memcpy(words_ + done, generate(start, p.cols, row_), p.cols * sizeof *words_);
                 done += p.cols;

@@ -30,8 +30,10 @@ size_t core_count() noexcept {
 } // namespace
 
 size_t part_count(size_t n, const SplitRule& rule) noexcept {
+    if (rule.threads == 1)
+        return 1;
     const size_t worth = n / std::max<size_t>({rule.least_part, rule.granule, 1});
-    if (rule.threads == 1 || worth <= 1)
+    if (worth <= 1)
         return 1;
     const size_t wanted = rule.threads <= 0 ? core_count() : static_cast<size_t>(rule.threads);
     return std::max<size_t>(1, std::min({wanted, worth, most_parts}));
