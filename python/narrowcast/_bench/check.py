@@ -13,7 +13,7 @@ import numpy as np
 from .formats import Array, item_bytes, typed
 
 
-class Mismatch(Exception):
+class MismatchError(Exception):
     """A cast gave a wrong bit: nothing was timed."""
 
 
@@ -42,8 +42,8 @@ def difference(got: Array, want: Array, source: Array, target: str) -> Differenc
     value = source[first]
     code = int(source[first : first + 1].view(f"u{source.itemsize}")[0])
     example = (
-        f"element {first}: {value} (0x{code:0{2 * source.itemsize}x}) gives "
-        f"0x{int(got[first]):0{digits}x}, expected 0x{int(want[first]):0{digits}x}"
+        f"[{first}] {value} (0x{code:0{2 * source.itemsize}x}) gives "
+        f"0x{int(got[first]):0{digits}x}, not 0x{int(want[first]):0{digits}x}"
     )
     return Difference(count, want.size, first, example)
 

@@ -1,8 +1,8 @@
 """Two runs side by side.
 
-Two runs are two machines, or one machine in two moods. So what is compared is the share of the memory limit, which each
-run measured for itself; where there is no limit (strided casts, small calls), the ratio to the yardstick of the same run.
-A change counts only if it is larger than the noise that both runs saw.
+Two runs are two machines, or one machine in two moods. So what is compared is the share of the memory limit, which
+each run measured for itself; where there is no limit (strided casts, small calls), the ratio to the yardstick of the
+same run. A change counts only if it is larger than the noise that both runs saw.
 """
 
 from __future__ import annotations

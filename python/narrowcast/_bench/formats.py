@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import narrowcast as nc
+from narrowcast._formats import FORMATS
 
 Array = npt.NDArray[Any]
 
-_FACTS = {facts.name: facts for facts in nc.formats().values() if facts.is_float}
+_FACTS = {facts.name: facts for facts in FORMATS if facts.is_float}
 
 
 def float_formats() -> tuple[str, ...]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import Any
 
 import numpy as np
 
-from .formats import Array, code_dtype, is_signed, item_bytes, numpy_dtype
+from .formats import Array, bits, code_dtype, is_signed, item_bytes, numpy_dtype
 from .reference import expected, grid
 
 BLOCK = 1 << 20
@@ -68,7 +69,7 @@ def difficult(source: str, target: str) -> Array:
     """Return codes in the format `source` that try everything a cast to `target` may get wrong."""
     width = code_dtype(source)
     if width.itemsize <= 2:
-        return np.arange(1 << 8 * width.itemsize, dtype=np.uint32).astype(width)
+        return np.arange(1 << bits(source), dtype=np.uint32).astype(width)
     dtype = numpy_dtype(source)
     assert dtype is not None  # formats of more than two bytes are numpy's
     random = np.random.default_rng(22).integers(0, 1 << 8 * width.itemsize, 1 << 15, dtype=width)
@@ -77,15 +78,15 @@ def difficult(source: str, target: str) -> Array:
         values, _ = grid(target)
         step = values[-1] - values[-2]
         values = np.append(values, values[-1] + step)
-        boundary = np.concatenate([values, (values[:-1] + values[1:]) / 2]).astype(dtype)
+        with np.errstate(over="ignore"):
+            boundary = np.concatenate([values, (values[:-1] + values[1:]) / 2]).astype(dtype)
         infinity = dtype.type(math.inf)
         near = np.concatenate([boundary, np.nextafter(boundary, infinity), np.nextafter(boundary, -infinity)])
         parts += [near, -near]
     return np.concatenate(parts).view(width)
 
 
-def _specials(dtype: np.dtype[np.generic]) -> Array:
+def _specials(dtype: np.dtype[Any]) -> Array:
     info = np.finfo(dtype)
     numbers = [0.0, math.inf, math.nan, 1.0, float(info.max), float(info.tiny), float(info.smallest_subnormal)]
     return np.array(numbers + [-number for number in numbers], dtype=dtype)
-

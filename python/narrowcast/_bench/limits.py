@@ -6,10 +6,15 @@ are C++ (``bench/limits*.cpp``), in all register widths of the machine, with pla
 
 from __future__ import annotations
 
-from narrowcast import _limits, isas
+from importlib import import_module
+from typing import Any
+
+from narrowcast import isas
 
 from .formats import Array
 from .timing import Contender
+
+_limits: Any = import_module("narrowcast._limits")
 
 
 def forms() -> dict[int, str]:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 import narrowcast as nc
 
 from . import limits
-from .check import Difference, Mismatch, difference
+from .check import Difference, MismatchError, difference
 from .formats import Array, code_dtype, is_signed, numpy_dtype, short_size, typed
 from .inputs import BLOCK, Memory, difficult, fill, timed_block
 from .peers import Cast, Found
@@ -61,17 +62,22 @@ class Bench:
         self._memory = memory
         self._found = found
         self._effort = effort
+        self._checked: set[tuple[str, str, str]] = set()
+        self._peer_checks: dict[tuple[str, str, str], Difference] = {}
 
     def measure(self, case: Case) -> list[Row]:
         """Check and time one case; one row for each instruction set (and one more if threads were asked for).
 
         Raises
         ------
-        Mismatch
+        MismatchError
             If any instruction set gives a wrong bit. Nothing of the case is timed then.
         """
-        if case.rounding == "nearest_even" and case.layout == "contiguous":
-            self._check_difficult(case)
+        with np.errstate(all="ignore"):  # numpy warns about NaN and overflow; here they are the point
+            return self._measure(case)
+
+    def _measure(self, case: Case) -> list[Row]:
+        self._check_difficult(case)
         buffers, block, want = self._prepare(case)
         for isa in case.isas:
             buffers.out[...] = 0
@@ -83,19 +89,35 @@ class Bench:
     # -- checking ------------------------------------------------------------------------------------------------
 
     def _check_difficult(self, case: Case) -> None:
+        """Cast difficult values, once for each pair and instruction set, and once with each peer."""
+        isas = [isa for isa in case.isas if (case.source, case.target, isa) not in self._checked]
+        if not isas or case.rounding != "nearest_even":
+            return
         codes = difficult(case.source, case.target)
         values = typed(codes, case.source)
-        want = expected(values, case.target)
-        if want is None:  # unknown to numpy: all instruction sets must agree with the portable one
-            want = np.empty(codes.shape, code_dtype(case.target))
-            with nc.use_isa("scalar"):
-                _astype(values, want, case)
+        want = self._expected(values, case)
         out = np.empty_like(want)
-        for isa in case.isas:
+        for isa in isas:
             out[...] = 0
             with nc.use_isa(isa):
                 _astype(values, out, case)
             _require(difference(out, want, values, case.target), case, isa)
+            self._checked.add((case.source, case.target, isa))
+        for peer in self._found.present:
+            key = (case.source, case.target, peer.name)
+            if key not in self._peer_checks and (cast := peer.prepare(case.source, case.target, codes, out)):
+                out[...] = 0
+                cast.run()
+                self._peer_checks[key] = difference(cast.result(), want, values, case.target)
+
+    def _expected(self, values: Array, case: Case) -> Array:
+        """Return the codes expected; for a format that numpy does not know, those of the portable code."""
+        want = expected(values, case.target, case.rounding, SEED)
+        if want is None:
+            want = np.empty(values.shape, code_dtype(case.target))
+            with nc.use_isa("scalar"):
+                _astype(values, want, case)
+        return want
 
     def _compare(self, case: Case, isa: str, buffers: Buffers, block: Array, want: Array) -> None:
         out = buffers.out.reshape(-1)
@@ -122,11 +144,7 @@ class Bench:
             raise ValueError(f"{short_size(case.count)} elements cannot be transposed: not a multiple of {rows}")
         values, result = typed(x, case.source), typed(out, case.target)
         logical = values[:BLOCK] if not strided else np.ascontiguousarray(values)
-        want = expected(logical, case.target, case.rounding, SEED)
-        if want is None:
-            want = np.empty(logical.shape, code_dtype(case.target))
-            with nc.use_isa("scalar"):
-                _astype(logical, want, case)
+        want = self._expected(logical, case)
         return Buffers(x, out, values, result), logical.reshape(-1), want.reshape(-1)
 
     # -- timing --------------------------------------------------------------------------------------------------
@@ -134,14 +152,10 @@ class Bench:
     def _cast(self, case: Case, buffers: Buffers, threads: int | None = None) -> Callable[[], object]:
         x, out = buffers.values, buffers.result
         dtype = case.target if numpy_dtype(case.target) is None or case.target == "tfloat32" else out.dtype
-        astype = nc.astype
-        options = {} if x.dtype.kind != "u" else {"src_dtype": case.source}
+        astype: Any = nc.astype
+        options = _options(case, x)
         if threads is not None:
             options["threads"] = threads
-        if case.rounding == "stochastic":
-            return partial(astype, x, dtype, out=out, rounding="stochastic", seed=SEED, **options)
-        if case.rounding != "nearest_even":
-            return partial(astype, x, dtype, out=out, rounding=case.rounding, **options)
         if options:
             return partial(astype, x, dtype, out=out, **options)
         return lambda: astype(x, dtype, out=out)
@@ -152,16 +166,12 @@ class Bench:
         threads = self._effort.threads
         threaded = [self._contender(case, buffers, case.isas[0], threads)] if threads != 1 else []
         bounds = limits.contenders(buffers.x, buffers.out) if case.layout == "contiguous" else []
-        for bound in bounds:
-            bound.min_turns = self._effort.rounds
         prepared = self._prepare_peers(case, buffers, want)
         peers = [Contender(name, cast.run, patience_ns=patience) for name, (cast, _) in prepared.items()]
         race(casts + threaded + bounds + peers, self._effort.rounds)
 
         limit = min(bounds, key=lambda bound: bound.best, default=None)
-        times = {
-            peer.name: PeerTime(peer.best, len(peer.turns_ns), *_reported(prepared[peer.name][1])) for peer in peers
-        }
+        times = {peer.name: self._peer_time(case, peer, prepared[peer.name][1]) for peer in peers}
         rows = [self._row(case, cast, 1, limit, times) for cast in casts]
         return rows + [self._row(case, cast, threads, None, times) for cast in threaded]
 
@@ -171,9 +181,7 @@ class Bench:
         patience = self._effort.peer_patience_ns if portable else 0
         return Contender(isa, self._cast(case, buffers, threads), context, patience)
 
-    def _prepare_peers(
-        self, case: Case, buffers: Buffers, want: Array
-    ) -> dict[str, tuple[Cast, Difference | None]]:
+    def _prepare_peers(self, case: Case, buffers: Buffers, want: Array) -> dict[str, tuple[Cast, Difference | None]]:
         prepared = {}
         for peer in self._found.present:
             if peer.allocates and case.count >= IN_MEMORY and not self._effort.copies_in_memory:
@@ -188,6 +196,17 @@ class Bench:
                 found = difference(cast.result(), want, np.ascontiguousarray(buffers.values), case.target)
             prepared[peer.name] = (cast, found)
         return prepared
+
+    def _peer_time(self, case: Case, peer: Contender, timed: Difference | None) -> PeerTime:
+        hard = self._peer_checks.get((case.source, case.target, peer.name))
+        return PeerTime(
+            seconds=peer.best,
+            turns=len(peer.turns_ns),
+            differ=timed.count if timed else None,
+            differ_difficult=hard.count if hard else None,
+            difficult=hard.total if hard else 0,
+            example=next((found.example for found in (timed, hard) if found and found.count), ""),
+        )
 
     def _row(
         self, case: Case, cast: Contender, threads: int, limit: Contender | None, peers: dict[str, PeerTime]
@@ -212,21 +231,26 @@ class Bench:
         )
 
 
+def _options(case: Case, values: Array) -> dict[str, Any]:
+    """Return the options of the cast that are not its default."""
+    options: dict[str, Any] = {}
+    if values.dtype.kind == "u":  # codes
+        options["src_dtype"] = case.source
+    if case.rounding != "nearest_even":
+        options["rounding"] = case.rounding
+    if case.rounding == "stochastic":
+        options["seed"] = SEED
+    return options
+
+
 def _astype(values: Array, out: Array, case: Case) -> None:
-    source = {"src_dtype": case.source} if values.dtype.kind == "u" else {}
-    options = {} if case.rounding == "nearest_even" else {"rounding": case.rounding}
-    seed = {"seed": SEED} if case.rounding == "stochastic" else {}
-    nc.astype(values, case.target, out=out, **source, **options, **seed)
+    nc.astype(values, case.target, out=out, **_options(case, values))
 
 
 def _require(found: Difference, case: Case, isa: str, offset: int = 0) -> None:
     if found.count:
         place = f" (block at {offset})" if offset else ""
-        raise Mismatch(
+        raise MismatchError(
             f"{case.pair}, {case.rounding}, {case.layout}, {short_size(case.count)} elements, {isa}: "
             f"{found.count} of {found.total} elements differ{place}; {found.example}"
         )
-
-
-def _reported(found: Difference | None) -> tuple[int | None, int, str]:
-    return (None, 0, "") if found is None else (found.count, found.total, found.example)

@@ -83,6 +83,15 @@ class Torch:
         return self._torch.from_numpy(integer).view(dtype)
 
 
+_NUMKONG_NAMES = {
+    **{name: name for name in ("float64", "float32", "float16", "bfloat16")},
+    "float8_e4m3fn": "e4m3",
+    "float8_e5m2": "e5m2",
+    "float6_e2m3fn": "e2m3",
+    "float6_e3m2fn": "e3m2",
+}
+
+
 class NumKong:
     """NumKong, the successor of SimSIMD: ``numkong.astype(x, dtype, out=out)``."""
 
@@ -90,23 +99,15 @@ class NumKong:
     package = "numkong"
     allocates = False
 
-    _NAMES = {
-        **{name: name for name in ("float64", "float32", "float16", "bfloat16")},
-        "float8_e4m3fn": "e4m3",
-        "float8_e5m2": "e5m2",
-        "float6_e2m3fn": "e2m3",
-        "float6_e3m2fn": "e3m2",
-    }
-
     def __init__(self) -> None:
         self._numkong: Any = import_module("numkong")
 
     def prepare(self, source: str, target: str, x: Array, out: Array) -> Cast | None:
         """See `Peer`."""
-        if source not in self._NAMES or target not in self._NAMES:
+        if source not in _NUMKONG_NAMES or target not in _NUMKONG_NAMES:
             return None
-        dtype = self._NAMES[target]
-        values = self._view(x, self._NAMES[source])
+        dtype = _NUMKONG_NAMES[target]
+        values = self._view(x, _NUMKONG_NAMES[source])
         result = self._view(out, dtype)
         astype = self._numkong.astype
         try:

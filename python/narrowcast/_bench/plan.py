@@ -127,5 +127,6 @@ def _isas(section: str, mode: str, count: int, isas: tuple[str, ...], filters: F
     return isas
 
 
-def _order(case: Case) -> tuple[bool, int]:
-    return case.count > SIZES[2], SECTIONS.index(case.section)
+def _order(case: Case) -> tuple[bool, bool, int]:
+    """Sort what time may run out for to the end: large sizes, then sizes other than the one every section has."""
+    return case.count > SIZES[2], case.count != IN_CACHE, SECTIONS.index(case.section)

@@ -1,7 +1,7 @@
 """The picture of a run: every cast between float32 and a narrow format, beside the memory limit and the peers.
 
-One panel for the largest size in cache and one for the largest in memory; logarithmic, since the libraries lie up to two
-orders of magnitude apart. Only the best instruction set is drawn; the tables have the others.
+One panel for the largest size in cache and one for the largest in memory; logarithmic, since the libraries lie up to
+two orders of magnitude apart. Only the best instruction set is drawn; the tables have the others.
 """
 
 from __future__ import annotations

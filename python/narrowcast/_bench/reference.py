@@ -38,7 +38,7 @@ def expected(source: Array, target: str, rounding: str = "nearest_even", seed: i
     with np.errstate(all="ignore"):
         if rounding != "nearest_even":
             return _expected_rounded(source, target, rounding, seed)
-        if source.dtype == np.float64 and dtype not in (np.dtype("f8"), np.dtype("f4"), np.dtype("f2")):
+        if source.dtype == np.float64 and target not in ("float64", "float32", "float16"):
             source = round_to_odd(source)
         if target == "tfloat32":
             return _tf32(source.astype(_F32))
@@ -79,7 +79,6 @@ def grid(target: str) -> tuple[Array, Array]:
 
 def _expected_rounded(source: Array, target: str, rounding: str, seed: int) -> Array:
     values, codes = grid(target)
-    negative_of = dict(zip(codes.tolist(), _negated(codes, target).tolist(), strict=True))
     x = source.astype(np.float64)
     magnitude = np.abs(x)
     low = np.clip(np.searchsorted(values, magnitude, side="right") - 1, 0, len(values) - 2)
@@ -94,16 +93,16 @@ def _expected_rounded(source: Array, target: str, rounding: str, seed: int) -> A
     else:
         words = philox(seed, source.size).reshape(source.shape).astype(np.float64)
         away = np.floor(cut_off * 2.0**32) + words >= 2.0**32
-    result = codes[low + away]
-    signed = np.array([negative_of[code] for code in codes.tolist()], dtype=codes.dtype)[low + away]
-    return np.where(negative, signed, result)
+    result: Array = np.where(negative, _negated(codes, target)[low + away], codes[low + away])
+    return result
 
 
 def _negated(codes: Array, target: str) -> Array:
     dtype = numpy_dtype(target)
     if target == "tfloat32":
         return codes | _U32(0x80000000)
-    return (-typed(codes, target).astype(_F32)).astype(dtype).view(codes.dtype)
+    negated: Array = (-typed(codes, target).astype(_F32)).astype(dtype).view(codes.dtype)
+    return negated
 
 
 def philox(seed: int, count: int) -> npt.NDArray[np.uint32]:

@@ -1,18 +1,19 @@
-"""Tables: what a run found, for people. Through rich where it is installed, else plain columns."""
+"""Tables: what a run found, for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
+
+from narrowcast._console import Span, print_spans, print_table
 
 from . import machine
 from .compare import Comparison
 from .formats import short_size
 from .goals import Verdict
 from .peers import LABELS, NAMES
-from .results import CallTime, Row, Run
+from .plan import IN_CACHE, IN_MEMORY
+from .results import CallTime, PeerTime, Row, Run
 
 WRONG_LIMIT = 1.03
 _MANY_TIMES = 10
@@ -20,7 +21,7 @@ _MANY_TIMES = 10
 
 @dataclass
 class Table:
-    """A title, a heading and rows of text; the first column is left-aligned."""
+    """A title, a heading and rows of text; all but the first `left` columns are aligned to the right."""
 
     title: str
     heading: Sequence[str]
@@ -28,36 +29,11 @@ class Table:
     left: int = 1
 
     def show(self) -> None:
-        """Print it."""
+        """Print it, unless it is empty."""
         if self.rows:
-            _show_rich(self) if find_spec("rich") else _show_plain(self)
-
-
-def _show_rich(table: Table) -> None:
-    rich_table = import_module("rich.table").Table(
-        title=table.title, title_justify="left", title_style="bold", box=import_module("rich.box").SIMPLE_HEAD
-    )
-    for index, name in enumerate(table.heading):
-        rich_table.add_column(name, justify="left" if index < table.left else "right", no_wrap=True)
-    for row in table.rows:
-        rich_table.add_row(*map(import_module("rich.markup").escape, row))
-    console = import_module("rich.console").Console(highlight=False)
-    if not console.is_terminal:  # a pipe or a file: as wide as the table
-        console.width = 200
-    console.print(rich_table)
-
-
-def _show_plain(table: Table) -> None:
-    lines = [list(table.heading), *map(list, table.rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(table.heading))]
-    print(table.title)
-    for line in lines:
-        cells = (
-            cell.ljust(width) if i < table.left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        print("  " + "  ".join(cells).rstrip())
-    print()
+            print_spans([Span(self.title, "cyan")])
+            print_table(self.heading, self.rows, right=self.heading[self.left :])
+            print()
 
 
 def show_machine(run: Run) -> None:
@@ -86,7 +62,8 @@ def show_run(run: Run) -> None:
     for count in sorted({row.count for row in run.rows}):
         _variant_table([row for row in run.rows if row.count == count], count).show()
     _call_table(run.calls).show()
-    for note in [*_wrong_limits(run.rows), *_differences(run.rows), *run.notes]:
+    _difference_table(run.rows).show()
+    for note in [*_wrong_limits(run.rows), *run.notes]:
         print(f"note: {note}")
 
 
@@ -120,23 +97,27 @@ def _peer_table(title: str, rows: Sequence[Row]) -> Table:
         if row.threads == 1:
             best.setdefault((row.source, row.target, row.count), row)
     counts = sorted({count for _, _, count in best})
+    counts = [count for count in counts if count in (IN_CACHE, IN_MEMORY)] or counts
     peers = [peer for peer in NAMES if any(peer in row.peers for row in rows)]
-    differing = {(row.source, row.target, peer) for row in rows for peer, time in row.peers.items() if time.differ}
+    marks = {(row.source, row.target, peer): _mark(time) for row in rows for peer, time in row.peers.items()}
     isas = "/".join(dict.fromkeys(row.isa for row in best.values()))
     table = Table(
         f"{title} ({isas})",
-        ["cast", *(f"{LABELS.get(peer, peer)}, {short_size(count)}" for peer in peers for count in counts)],
+        ["cast", *(f"{peer} {short_size(count)}" for peer in peers for count in counts)],
     )
     for source, target in dict.fromkeys((source, target) for source, target, _ in best):
         cells = []
         for peer in peers:
             for count in counts:
-                row = best.get((source, target, count))
-                ratio = row.times_faster(peer) if row else None
-                mark = "*" if (source, target, peer) in differing else " "
-                cells.append("" if ratio is None else times(ratio) + mark)
+                cell = best.get((source, target, count))
+                ratio = None if cell is None else cell.times_faster(peer)
+                cells.append("" if ratio is None else times(ratio) + marks[source, target, peer])
         table.rows.append([f"{source} -> {target}", *cells])
     return table
+
+
+def _mark(time: PeerTime) -> str:
+    return "*" if time.differ else "+" if time.differ_difficult else " "
 
 
 def _variant_table(rows: Sequence[Row], count: int) -> Table:
@@ -171,10 +152,10 @@ def times(ratio: float) -> str:
 
 
 def _call_table(calls: Iterable[CallTime]) -> Table:
-    table = Table("Small things", ["what", "time", "beside", "time", "ratio"])
+    table = Table("Small things", ["what", "time", "ratio", "beside", "its time"])
     for call in calls:
         table.rows.append(
-            [call.name, _duration(call.seconds), call.yardstick, _duration(call.yardstick_seconds), f"{call.ratio:.2f}"]
+            [call.name, _duration(call.seconds), f"{call.ratio:.2f}", call.yardstick, _duration(call.yardstick_seconds)]
         )
     return table
 
@@ -194,29 +175,30 @@ def _wrong_limits(rows: Iterable[Row]) -> list[str]:
     ]
 
 
-def _differences(rows: Iterable[Row]) -> list[str]:
-    """Say which peers gave other bits, once for each pair."""
-    found = {}
+def _difference_table(rows: Iterable[Row]) -> Table:
+    """Say which peers give other bits, once for each pair."""
+    title = "Peers that give other bits: * also on the values timed, + only on difficult ones (overflow, NaN, ties)"
+    table = Table(title, ["cast", "peer", "first difference", "of the timed", "of the difficult"], left=3)
+    found: dict[tuple[str, str, str], PeerTime] = {}
     for row in rows:
         for peer, time in row.peers.items():
-            if time.differ:
-                key = (row.source, row.target, peer)
-                if key not in found or found[key].differ < time.differ:
-                    found[key] = time
-    return [
-        f"* {LABELS.get(peer, peer)}, {source} -> {target}: {time.differ} of {time.checked} elements differ "
-        f"({time.example})"
-        for (source, target, peer), time in found.items()
-    ]
+            if _mark(time).strip():
+                known = found.setdefault((row.source, row.target, peer), time)
+                if (time.differ or 0) > (known.differ or 0):
+                    found[row.source, row.target, peer] = time
+    for (source, target, peer), time in found.items():
+        counts = [str(time.differ or 0), f"{time.differ_difficult or 0} of {time.difficult}"]
+        table.rows.append([f"{source} -> {target}", LABELS.get(peer, peer), time.example, *counts])
+    return table
 
 
 def show_goals(verdicts: Sequence[Verdict]) -> None:
     """Print the goals and what became of them."""
     words = {True: "met", False: "MISSED", None: "not measured"}
-    table = Table("Goals", ["cast", "against", "goal", "found", "", "slowest"], left=2)
+    table = Table("Goals", ["cast", "against", "verdict", "slowest", "goal", "found"], left=4)
     for verdict in verdicts:
         word = "part" if verdict.met is None and verdict.found else words[verdict.met]
-        table.rows.append([verdict.name, verdict.where, verdict.needed, verdict.found, word, verdict.worst])
+        table.rows.append([verdict.name, verdict.where, word, verdict.worst, verdict.needed, verdict.found])
     table.show()
     counts = {word: sum(verdict.met is met for verdict in verdicts) for met, word in words.items()}
     print(", ".join(f"{count} {word.lower()}" for word, count in counts.items()))
@@ -226,7 +208,7 @@ def show_comparison(comparison: Comparison) -> None:
     """Print what changed from one run to another."""
     for warning in comparison.warnings:
         print(f"note: {warning}")
-    summary = Table("B against A, by section: speed ratio (geometric mean)", ["section", "ISA", "casts", "ratio"], left=2)
+    summary = Table("B against A: geometric means", ["section", "ISA", "casts", "B / A"], left=2)
     for (section, isa), ratios in comparison.summary().items():
         summary.rows.append([section, isa, str(len(ratios)), f"{comparison.mean(ratios):.3f}"])
     summary.show()
@@ -246,5 +228,3 @@ def show_comparison(comparison: Comparison) -> None:
         )
     table.show()
     print(f"{len(changed)} of {len(comparison.changes)} casts changed by more than their noise")
-
-

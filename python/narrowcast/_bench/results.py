@@ -16,15 +16,24 @@ SCHEMA = 1
 
 @dataclass
 class PeerTime:
-    """One peer on one case: seconds, and how many of the checked elements differ from the expected bits.
+    """One peer on one case: its best seconds, and how it compares with the expected bits.
 
-    `differ` is None where the peer does not do the same thing (nearest-even beside another rounding).
+    Attributes
+    ----------
+    differ
+        How many of the values that were timed come out with other bits; None if that was not asked (it does something
+        else: nearest-even beside another rounding) or not at this size.
+    differ_difficult
+        The same for the values chosen to be difficult: overflow, ties, subnormals, infinities, random bits.
+    example
+        The first element that differs.
     """
 
     seconds: float
     turns: int
-    differ: int | None = 0
-    checked: int = 0
+    differ: int | None = None
+    differ_difficult: int | None = None
+    difficult: int = 0
     example: str = ""
 
 

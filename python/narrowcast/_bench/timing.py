@@ -1,7 +1,8 @@
 """Timing in turns: all contenders of one case, one after the other, again and again.
 
-Machines drift: clocks change, neighbours wake up. So no contender is timed in a block of its own; each round gives every
-one of them a turn, and each keeps its best turn. A turn of a short call is a batch of calls, long enough for the clock.
+Machines drift: clocks change, neighbours wake up. So no contender is timed in a block of its own; each round gives
+every one of them a turn, and each keeps its best turn. A turn of a short call is a batch of calls, long enough for the
+clock.
 """
 
 from __future__ import annotations
