@@ -127,10 +127,10 @@ public:
     uint64_t count() const { return strided_ + listed_.size(); }
 
     void fill(uint64_t first, size_t n, void* items) const {
-        if (bytes_ == 4 && stride_ == 1 && first + n <= strided_) { // the sweep of all 2^32, kept cheap
+        if (bytes_ == 4 && first + n <= strided_) { // most of a long sweep: kept cheap, also under an emulator
             auto* words = static_cast<uint32_t*>(items);
             for (size_t i = 0; i < n; ++i)
-                words[i] = static_cast<uint32_t>(first + i);
+                words[i] = static_cast<uint32_t>(strided_pattern(first + i));
             return;
         }
         for (size_t i = 0; i < n; ++i)
@@ -143,8 +143,12 @@ private:
             return listed_[index - strided_];
         if (bytes_ == 1)
             return index + index / 256;
-        // One pattern of each run of `stride`, a different one in every run.
-        return stride_ == 1 ? index : index * stride_ + mix(index) % stride_;
+        return strided_pattern(index);
+    }
+
+    // One pattern of each run of `stride`, at a place that a multiplicative hash picks anew in every run.
+    uint64_t strided_pattern(uint64_t index) const {
+        return index * stride_ + (uint64_t{static_cast<uint32_t>(index * 0x9e3779b1u)} * stride_ >> 32);
     }
 
     size_t bytes_;
