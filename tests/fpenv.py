@@ -45,24 +45,23 @@ if AVAILABLE:
     _mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     if _mprotect(_start, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC) != 0:
         raise OSError(ctypes.get_errno(), "mprotect")
-    _word = (ctypes.c_uint64 * 2)()
-    _address = ctypes.addressof(_word)
+    _Words = ctypes.c_uint64 * 2
     _read = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_start)
     _write = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_start + 64)
 
 
 def get():
     """(control, flags): on x86-64 both are parts of MXCSR."""
-    _word[0] = _word[1] = 0
-    _read(_address)
+    words = _Words()
+    _read(ctypes.addressof(words))
     if X86:
-        return _word[0] & ~ALL_FLAGS, _word[0] & ALL_FLAGS
-    return _word[0], _word[1] & ALL_FLAGS
+        return words[0] & ~ALL_FLAGS, words[0] & ALL_FLAGS
+    return words[0], words[1] & ALL_FLAGS
 
 
 def put(control, flags):
-    _word[0], _word[1] = (control | flags, 0) if X86 else (control, flags)
-    _write(_address)
+    words = _Words(control | flags, 0) if X86 else _Words(control, flags)
+    _write(ctypes.addressof(words))
 
 
 @contextlib.contextmanager

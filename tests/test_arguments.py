@@ -18,7 +18,7 @@ E5M2 = [0x38, 0xC2, 0x64]
 
 @pytest.mark.parametrize(
     "dtype",
-    ["float8_e5m2", ml_dtypes.float8_e5m2, np.dtype(ml_dtypes.float8_e5m2), nc.formats()["float8_e5m2"]],
+    ["float8_e5m2", ml_dtypes.float8_e5m2, np.dtype(ml_dtypes.float8_e5m2), next(row for row in nc.formats() if row.name == "float8_e5m2")],
     ids=["name", "scalar type", "dtype", "format"],
 )
 def test_ways_to_name_a_target(dtype):
@@ -99,7 +99,7 @@ def test_sources_that_are_not_numbers(x):
         ({"out": np.zeros(4, np.float16)}, ValueError, r"^out has shape \(4,\); allowed is the shape of x, \(3,\)"),
         ({"out": np.zeros((1, 3), np.float16)}, ValueError, "^out has shape"),
         ({"out": np.zeros((), np.float16)}, ValueError, "^out has shape"),
-        ({"out": bytearray(5)}, ValueError, "^out has 5 bytes"),
+        ({"out": bytearray(5)}, ValueError, "^out is a buffer of 5 bytes; allowed are .* 6"),
     ],
     ids=str,
 )

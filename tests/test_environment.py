@@ -2,6 +2,8 @@
 sticky flags included.
 """
 
+import functools
+import operator
 import threading
 
 import numpy as np
@@ -16,7 +18,7 @@ pytestmark = [pytest.mark.emulated, pytest.mark.skipif(not fpenv.AVAILABLE, reas
 
 if fpenv.AVAILABLE:
     CONTROLS = {f"round_{name}": bits for name, bits in fpenv.ROUNDING_MODES.items()} | fpenv.FLUSH
-    CONTROLS["everything"] = fpenv.ROUNDING_MODES["up"] | sum(fpenv.FLUSH.values())
+    CONTROLS["everything"] = functools.reduce(operator.or_, fpenv.FLUSH.values(), fpenv.ROUNDING_MODES["up"])
 else:
     CONTROLS = {}
 

@@ -1,0 +1,241 @@
+"""The benchmark: that it refuses to time wrong bits, that its limit loops move every byte, and that its files come out.
+
+Nothing here looks at a speed: sizes are tiny and machines are busy.
+"""
+
+import json
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import narrowcast as nc
+from narrowcast import _limits, cli
+from narrowcast._bench import compare, goals, limits, measure, plan, reference, results
+
+TINY = ["bench", "--peers", "numpy", "--sizes", "4Ki", "--formats", "float8_e4m3fn,bfloat16"]
+
+
+@pytest.fixture(scope="module")
+def run_file(tmp_path_factory):
+    """The result of one tiny run over every section."""
+    path = tmp_path_factory.mktemp("bench") / "run.json"
+    assert cli.main([*TINY, "--json", str(path)]) == 0
+    return path
+
+
+def test_run_measures_every_section_on_every_isa(run_file):
+    run = results.load(run_file)
+    assert {row.section for row in run.rows} == set(plan.SECTIONS)
+    assert {row.isa for row in run.rows if row.section in ("encode", "decode")} == set(nc.isas())
+    assert {row.rounding for row in run.rows} == {"nearest_even", *plan.ROUNDINGS}
+    for row in run.rows:
+        assert row.seconds > 0
+        assert row.turns >= (1 if row.isa == "scalar" else 15)
+        assert (row.limit_seconds is None) == (row.layout != "contiguous")
+        assert "numpy" in row.peers
+        assert row.peers["numpy"].seconds > 0
+
+
+def test_run_prints_machine_and_tables(capsys):
+    arguments = ["bench", "--peers", "numpy", "--sizes", "4Ki", "--pairs", "float32:float16", "--isa", "scalar"]
+    assert cli.main([*arguments, "--only", "encode", "--targets"]) == 2  # no goal is about this size
+    assert cli.main([*arguments, "--only", "encode"]) == 0
+    printed = capsys.readouterr().out
+    for text in ("CPU:", "instruction sets:", "float32 -> float16", "4 Ki", "numpy 4 Ki"):
+        assert text in printed
+
+
+def test_absent_peers_are_named(capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "numkong", None)  # what Python does for a blocked import
+    arguments = ["bench", "--peers", "numkong", "--sizes", "16", "--pairs", "float32:float16", "--isa", "scalar"]
+    assert cli.main([*arguments, "--only", "encode"]) == 0
+    assert "NumKong (pip install numkong)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("when", ["difficult", "timed"])
+def test_wrong_bit_is_reported_and_not_timed(capsys, monkeypatch, tmp_path, when):
+    right = measure.expected
+
+    def wrong(source, target, *options):
+        codes = right(source, target, *options).copy()
+        if (codes.size == 4096) == (when == "timed"):
+            codes[17] ^= 1
+        return codes
+
+    monkeypatch.setattr(measure, "expected", wrong)
+    path = tmp_path / "run.json"
+    assert cli.main([*TINY, "--only", "encode", "--json", str(path)]) == 1
+    printed = capsys.readouterr()
+    assert "WRONG BITS: float32 -> bfloat16" in printed.err
+    assert "[17]" in printed.err
+    assert "GB/s" not in printed.out
+    assert not path.exists()
+
+
+def test_compare_with_itself_finds_no_change(run_file, capsys):
+    assert cli.main(["bench", "--compare", str(run_file), str(run_file)]) == 0
+    count = len(results.load(run_file).rows)
+    assert f"0 of {count} casts changed" in capsys.readouterr().out
+
+
+def test_compare_tells_change_from_noise(run_file):
+    a, b = results.load(run_file), results.load(run_file)
+    for row in (*a.rows, *b.rows):
+        row.spread = 0.02
+    b.rows[0].seconds /= 2
+    b.rows[1].seconds /= 1.04
+    changes = compare.compare(a, b).changes
+    assert [change.is_noise for change in changes[:3]] == [False, True, True]
+    assert changes[0].ratio == pytest.approx(2)
+
+
+def test_compare_refuses_other_files(tmp_path, capsys):
+    path = tmp_path / "other.json"
+    path.write_text('{"rows": []}')
+    assert cli.main(["bench", "--compare", str(path), str(path)]) == 2
+    assert "is not a result of narrowcast bench" in capsys.readouterr().err
+
+
+def test_result_file_is_written_whole_or_not_at_all(run_file, tmp_path, capsys):
+    path = tmp_path / "run.json"
+    path.write_text("kept")
+    run = results.load(run_file)
+    run.notes.append(object())
+    with pytest.raises(TypeError):
+        results.save(run, path)
+    assert path.read_text() == "kept"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
+    assert cli.main([*TINY, "--json", str(tmp_path / "absent" / "run.json")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_plot(run_file, tmp_path, capsys):
+    path = tmp_path / "run.png"
+    if find_spec("matplotlib") is None:
+        assert cli.main([*TINY, "--plot", str(path)]) == 2
+        assert "pip install matplotlib" in capsys.readouterr().err
+        return
+    from narrowcast._bench import plot
+
+    plot.draw(results.load(run_file), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--formats", "float9"], "'float9' is not one of"),
+        (["--isa", "sse9"], "'sse9' is not one of"),
+        (["--peers", "blas"], "'blas' is not one of"),
+        (["--threads", "-1"], "must be 0 or more"),
+        (["--pairs", "float16:float64"], "no cast is left"),
+    ],
+)
+def test_wrong_arguments(arguments, said, capsys):
+    assert cli.main(["bench", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+# -- goals ---------------------------------------------------------------------------------------------------------
+
+
+def test_goals_name_what_exists():
+    formats = {facts.name for facts in nc.formats()}
+    for goal in goals.goals():
+        assert goal.sources <= formats
+        assert goal.targets <= formats
+        assert goal.roundings <= {"nearest_even", *plan.ROUNDINGS}
+        assert goal.layouts <= {"contiguous", *plan.LAYOUTS}
+    planned = plan.make("default", ("avx512vbmi", "avx2", "scalar"), plan.Filters())
+    for goal in goals.goals():
+        covered = [case for case in planned if goal.covers(case) and goal.isa in case.isas]
+        assert len(covered) == goal.size, f"the default plan does not measure all of {goal}"
+
+
+@pytest.mark.parametrize(("share", "met"), [(0.91, True), (0.89, False)])
+def test_goal_is_judged_by_its_slowest_cast(share, met):
+    goal = next(goal for goal in goals.goals() if goal.measure == "share" and goal.at_least == 0.9 and goal.size == 2)
+    pairs = [(source, target) for source in goal.sources for target in goal.targets]
+    rows = [
+        results.Row("encode", source, target, goal.count, goal.isa, "nearest_even", "contiguous", 1, 1.0, 0.0, 15, 1, x)
+        for (source, target), x in zip(pairs, (0.99, share), strict=True)
+    ]
+    run = results.Run({}, {}, rows)
+    verdict = goals.judge(run)[goals.goals().index(goal)]
+    assert verdict.met is met
+    run.rows.pop()
+    assert goals.judge(run)[goals.goals().index(goal)].met is None  # half of it says nothing
+
+
+# -- limit loops ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", limits.forms())
+@pytest.mark.parametrize("source_bytes", [1, 2, 4, 8])
+@pytest.mark.parametrize("target_bytes", [1, 2, 4, 8])
+def test_limit_loop_moves_every_byte(form, source_bytes, target_bytes):
+    for count in (0, 1, 7, 64, 129, 1000):
+        for offset in (0, 1, target_bytes):
+            source = np.full(count * source_bytes, 0x5A, np.uint8)
+            target = np.zeros(128 + count * target_bytes + 64, np.uint8)
+            start = -target.ctypes.data % 64 + offset
+            end = start + count * target_bytes
+            _limits.move(form, source.ctypes.data, target.ctypes.data + start, count, source_bytes, target_bytes)
+            assert (target[start:end] == 0x5A).all()
+            assert not target[:start].any()
+            assert not target[end:].any()
+
+
+@pytest.mark.parametrize("form", limits.forms())
+@pytest.mark.parametrize("source_bytes", [1, 4, 8])
+@pytest.mark.parametrize("target_bytes", [1, 4, 8])
+def test_limit_loop_reads_every_byte(form, source_bytes, target_bytes):
+    count = 300
+    source = np.zeros(count * source_bytes, np.uint8)
+    target = np.empty(count * target_bytes, np.uint8)
+    for i in range(source.size):
+        source[i] = 0x80
+        _limits.move(form, source.ctypes.data, target.ctypes.data, count, source_bytes, target_bytes)
+        assert target.any(), f"byte {i} was not read"
+        source[i] = 0
+
+
+def test_limit_loop_refuses_wrong_numbers():
+    for arguments in ((len(_limits.forms()), 0, 0, 0, 1, 1), (0, 0, 0, 0, 3, 1), (0, 0, 0, 0, 1, 16)):
+        with pytest.raises(ValueError, match="item sizes must be"):
+            _limits.move(*arguments)
+
+
+# -- expected bits -------------------------------------------------------------------------------------------------
+
+
+def test_philox_known_answer():
+    assert [f"{word:08x}" for word in reference.philox(0, 4)] == ["6627e8d5", "e169c58d", "bc57ac4c", "9b00dbd8"]
+
+
+def test_expected_rounds_float64_once():
+    just_above_tie = np.array([1 + 2**-11 + 2**-40, 1 + 2**-8 + 2**-40])
+    assert reference.expected(just_above_tie, "bfloat16").tolist() == [0x3F80, 0x3F81]
+    assert reference.expected(just_above_tie, "tfloat32").tolist() == [0x3F802000, 0x3F808000]
+
+
+@pytest.mark.parametrize(
+    ("rounding", "codes"),
+    [
+        ("toward_zero", [0x38, 0xB8, 0x39, 0xB9]),
+        ("up", [0x39, 0xB8, 0x39, 0xB9]),
+        ("down", [0x38, 0xB9, 0x39, 0xB9]),
+        ("nearest_away", [0x39, 0xB9, 0x39, 0xB9]),
+    ],
+)
+def test_expected_directed(rounding, codes):
+    x = np.array([1.0625, -1.0625, 1.125, -1.125], np.float32)  # the neighbours of 1 in e4m3fn are 1/8 apart
+    assert reference.expected(x, "float8_e4m3fn", rounding).tolist() == codes
+
+
+def test_json_is_readable_by_others(run_file):
+    data = json.loads(run_file.read_text())
+    assert data["schema"] == results.SCHEMA
+    assert {"machine", "settings", "rows", "calls", "notes"} <= set(data)
