@@ -1,5 +1,5 @@
-// The C interface at its edges: hostile arguments, struct sizes, overlaps, raise, the floating-point environment, the
-// choice of the instruction set, facts. Arrays of unusual shape are in layout_test.cpp, values in sweep.cpp.
+// nc_cast at its edges: hostile arguments, struct sizes, overlaps, raise, the floating-point environment. Arrays of
+// unusual shape are in layout_test.cpp, values in sweep.cpp, the other functions of the interface in info_test.cpp.
 #include <cfenv>
 #include <cmath>
 #include <functional>
@@ -75,7 +75,8 @@ void hostile_arguments(Tally& tally) {
     argument("out.data is null", [](Call& c) { c.out.data = nullptr; });
     argument("x.flags is 3", [](Call& c) { c.x.flags = 3; });
     argument("out.reserved is 1", [](Call& c) { c.out.reserved = 1; });
-    argument("x.shape has more elements", [=](Call& c) { c.shape[0] = c.out_shape[0] = c.shape[1] = c.out_shape[1] = huge; });
+    argument("x.shape has more elements",
+             [=](Call& c) { c.shape[0] = c.out_shape[0] = c.shape[1] = c.out_shape[1] = huge; });
     argument("x.shape asks for", [=](Call& c) {
         c.shape[0] = c.out_shape[0] = int64_t{1} << 61;
         c.shape[1] = c.out_shape[1] = 1;
@@ -109,7 +110,8 @@ void hostile_arguments(Tally& tally) {
                     strstr(call.error.message, "x is null") != nullptr,
                 "null x: %s", call.error.message);
     tally.check(nc_cast(&call.x, nullptr, nullptr, nullptr) == NC_ERROR_ARGUMENT, "null out");
-    tally.check(call.run() == NC_OK && call.error.message[0] == '\0' && call.error.index == 0 && call.result[3] == 0x4400,
+    tally.check(call.run() == NC_OK && call.error.message[0] == '\0' && call.error.index == 0 &&
+                    call.result[3] == 0x4400,
                 "the valid call: %s", call.error.message);
 }
 
@@ -141,7 +143,8 @@ void struct_sizes(Tally& tally) {
     call.values[0] = 1.0001f;
     tally.check(call.run() == NC_OK && call.result[0] == 0x3c01, "short options: %s", call.error.message);
     call.options.size = sizeof call.options.size;
-    tally.check(call.run() == NC_OK && call.result[0] == 0x3c00, "options that are a size only: %s", call.error.message);
+    tally.check(call.run() == NC_OK && call.result[0] == 0x3c00, "options that are a size only: %s",
+                call.error.message);
 
     Call wrong;
     wrong.x.format = 0;
@@ -155,15 +158,6 @@ void struct_sizes(Tally& tally) {
     tally.check(wrong.run() == NC_ERROR_ARGUMENT && strcmp(wrong.error.message, "x.forma") == 0 &&
                     wrong.error.message[8] == '!',
                 "a short message: %.16s", wrong.error.message);
-
-    nc_format_info info;
-    memset(&info, 0x55, sizeof info);
-    info.size = offsetof(nc_format_info, bits);
-    tally.check(nc_format_get_info(NC_FORMAT_bf16, &info) == NC_OK && info.storage_bytes == 2 &&
-                    info.bits == 0x55555555 && info.size == offsetof(nc_format_info, bits),
-                "a short nc_format_info");
-    tally.check(nc_format_get_info(0, &info) == NC_ERROR_ARGUMENT && nc_format_get_info(2, nullptr) == NC_ERROR_ARGUMENT,
-                "no format, no struct");
 }
 
 void overlaps(Tally& tally) {
@@ -173,7 +167,8 @@ void overlaps(Tally& tally) {
         for (size_t i = 0; i < sizeof buffer; ++i)
             before[i] = buffer[i] = static_cast<unsigned char>(mix(i));
         const int64_t n = 8;
-        const nc_array x{buffer + x_at, &n, &x_stride, 1, src, 0, 0}, out{buffer + out_at, &n, &out_stride, 1, dst, 0, 0};
+        const nc_array x{buffer + x_at, &n, &x_stride, 1, src, 0, 0},
+            out{buffer + out_at, &n, &out_stride, 1, dst, 0, 0};
         nc_error error = fresh_error();
         const nc_status status = nc_cast(&x, &out, nullptr, &error);
         tally.check(status == expected, "%s: status %d, expected %d: %s", what, status, expected, error.message);
@@ -241,14 +236,16 @@ void raise(Tally& tally, const char* isa) {
     one(65519.0f, NC_FORMAT_f16, NC_UP, NC_REASON_FINITE, "overflows float16");
     one(-65519.0f, NC_FORMAT_f16, NC_UP, NC_REASON_NONE, "");
     one(inf, NC_FORMAT_f16, even, NC_REASON_NONE, "");
-    one(inf, NC_FORMAT_e4m3fn, even, NC_REASON_INFINITE, "(value inf) does not fit into float8_e4m3fn, which has no infinity");
+    one(inf, NC_FORMAT_e4m3fn, even, NC_REASON_INFINITE,
+        "(value inf) does not fit into float8_e4m3fn, which has no infinity");
     one(-inf, NC_FORMAT_e2m1fn, even, NC_REASON_INFINITE, "(value -inf)");
     one(nan, NC_FORMAT_e4m3fn, even, NC_REASON_NONE, "");
     one(nan, NC_FORMAT_e2m1fn, even, NC_REASON_NAN, "(value nan) does not fit into float4_e2m1fn, which has no NaN");
     one(0.0f, NC_FORMAT_e8m0fnu, even, NC_REASON_ZERO, "which has no zero");
     one(-2.0f, NC_FORMAT_e8m0fnu, even, NC_REASON_NEGATIVE, "which has no sign");
     one(3.4e38f, NC_FORMAT_tf32, even, NC_REASON_NONE, "");
-    one(3.4028235e38f, NC_FORMAT_tf32, even, NC_REASON_FINITE, "(value 3.4028235e+38) overflows tfloat32, whose largest value is 3.4011621e+38");
+    one(3.4028235e38f, NC_FORMAT_tf32, even, NC_REASON_FINITE,
+        "(value 3.4028235e+38) overflows tfloat32, whose largest value is 3.4011621e+38");
 
     std::vector<double> wide(1500, 3.4028234663852886e38); // the largest float32
     const auto to_f32 = [&](double value, int32_t rounding, nc_reason reason) {
@@ -292,8 +289,8 @@ void environment(Tally& tally, const char* isa) {
     const uint32_t tiny = 0x00000001, huge = 0x7f7fffff;
     const uint32_t x[] = {tiny, tiny | 0x80000000, huge, 0x3f800001, 0x3f808000, 0x00400000, 0x7f800001, 0x33000001};
     constexpr size_t n = std::size(x);
-    for (const int32_t dst : {int32_t{NC_FORMAT_f16}, int32_t{NC_FORMAT_bf16}, int32_t{NC_FORMAT_e5m2},
-                              int32_t{NC_FORMAT_f64}}) {
+    for (const int32_t dst :
+         {int32_t{NC_FORMAT_f16}, int32_t{NC_FORMAT_bf16}, int32_t{NC_FORMAT_e5m2}, int32_t{NC_FORMAT_f64}}) {
         for (const int32_t rounding : {NC_NEAREST_EVEN, NC_UP}) {
             const nc_cast_options options = cast_options(rounding, NC_OVERFLOW_IEEE, isa);
             uint64_t expected[n] = {}, found[n] = {};
@@ -321,98 +318,20 @@ void environment(Tally& tally, const char* isa) {
     }
 }
 
-void facts(Tally& tally) {
-    int32_t count = 0;
-    for (; nc_format_at(count) != NC_FORMAT_INVALID; ++count) {
-        const nc_format_info found = info(nc_format_at(count));
-        tally.check(found.format == nc_format_at(count) && nc_format_from_name(found.name) == found.format &&
-                        nc_format_from_name(found.id) == found.format,
-                    "format %d does not find itself", nc_format_at(count));
-    }
-    tally.check(count >= 29 && nc_format_at(-1) == 0 && nc_format_from_name("float9") == 0 &&
-                    nc_format_from_name(nullptr) == 0,
-                "format list");
-    const nc_format_info i8 = info(NC_FORMAT_i8), tf32 = info(NC_FORMAT_tf32), e8m0 = info(NC_FORMAT_e8m0fnu);
-    tally.check(i8.max_code == 0x7f && i8.min_code == 0x80 && i8.has_nan == 0, "int8");
-    tally.check(tf32.max_code == 0x7f7fe000 && tf32.min_code == 0xff7fe000 && tf32.smallest_subnormal_code == 0x2000,
-                "tfloat32");
-    tally.check(e8m0.max_code == 0xfe && e8m0.min_code == 0 && e8m0.nan_code == 0xff && e8m0.has_zero == 0, "e8m0");
-    tally.check(strcmp(nc_status_name(NC_ERROR_OVERLAP), "overlap") == 0 && strcmp(nc_status_name(77), "unknown") == 0,
-                "status names");
-    tally.check(nc_version() != nullptr && strchr(nc_version(), '.') != nullptr, "version");
-
-    char whole[200], cut[6];
-    const size_t length = nc_cpu_features(whole, sizeof whole);
-    tally.check(length == strlen(whole) && nc_cpu_features(cut, sizeof cut) == length &&
-                    nc_cpu_features(nullptr, 0) == length && strncmp(cut, whole, 5) == 0 && strlen(cut) <= 5,
-                "CPU features \"%s\", cut \"%s\"", whole, cut);
-    tally.check(nc_isa_name(-1) == nullptr && nc_isa_supported(nullptr) == 0 && nc_isa_supported("sse9") == 0 &&
-                    nc_isa_supported("scalar") == 1,
-                "instruction sets");
-}
-
-#if !defined(_WIN32)
-// NARROWCAST_ISA is read once per process, so each case asks a new one: this program with --default.
-std::string default_of(const char* program, const char* value) {
-    if (value == nullptr)
-        unsetenv("NARROWCAST_ISA");
-    else
-        setenv("NARROWCAST_ISA", value, 1);
-    std::string answer;
-    if (FILE* pipe = popen((std::string("\"") + program + "\" --default").c_str(), "r")) {
-        char part[300];
-        while (fgets(part, sizeof part, pipe) != nullptr)
-            answer += part;
-        pclose(pipe);
-    }
-    return answer;
-}
-
-void environment_variable(Tally& tally, const char* program, const std::vector<std::string>& isas) {
-    const auto expect = [&](const char* value, const std::string& words) {
-        const std::string answer = default_of(program, value);
-        tally.check(answer.find(words) != answer.npos, "NARROWCAST_ISA=%s: expected \"%s\" in \"%s\"",
-                    value == nullptr ? "(unset)" : value, words.c_str(), answer.c_str());
-    };
-    expect(nullptr, "0 " + isas[0] + " cast 0");
-    expect("", "0 " + isas[0] + " cast 0");
-    for (const std::string& isa : isas)
-        expect(isa.c_str(), "0 " + isa + " cast 0");
-    expect("sse9", "NARROWCAST_ISA is \"sse9\", which is no instruction set of this library; this CPU can run: " + isas[0]);
-    expect("sse9", "cast 5");
-}
-#endif
-
-int print_default() {
-    const char* name = nullptr;
-    nc_error error = fresh_error();
-    const nc_status status = nc_isa_default(&name, &error);
-    Call call;
-    printf("%d %s cast %d %s\n", status, name == nullptr ? "-" : name, call.run(), error.message);
-    return 0;
-}
-
 } // namespace
 } // namespace narrowcast::test
 
-int main(int argc, char** argv) {
+int main() {
     using namespace narrowcast::test;
-    if (argc == 2 && strcmp(argv[1], "--default") == 0)
-        return print_default();
     Tally tally;
-    const std::vector<std::string> isas = supported_isas();
     hostile_arguments(tally);
     empty_arrays(tally);
     struct_sizes(tally);
     overlaps(tally);
-    for (const std::string& isa : isas) {
+    for (const std::string& isa : supported_isas()) {
         raise(tally, isa.c_str());
         raise_in_order(tally, isa.c_str());
         environment(tally, isa.c_str());
     }
-    facts(tally);
-#if !defined(_WIN32)
-    environment_variable(tally, argv[0], isas);
-#endif
     return tally.finish();
 }

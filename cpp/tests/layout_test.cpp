@@ -156,8 +156,8 @@ Call random_call(Random& random, const std::vector<int32_t>& formats, const std:
     } while (!convertible(call.src, call.dst));
     call.src_flags = random.one_in(5) ? NC_ARRAY_BYTE_SWAPPED : 0;
     call.dst_flags = random.one_in(5) ? NC_ARRAY_BYTE_SWAPPED : 0;
-    call.options = cast_options(static_cast<int32_t>(random.below(6)), static_cast<int32_t>(random.below(2)),
-                                isa.c_str());
+    call.options =
+        cast_options(static_cast<int32_t>(random.below(6)), static_cast<int32_t>(random.below(2)), isa.c_str());
     call.options.threads = static_cast<int32_t>(random.below(4));
     call.options.seed = random.next();
     call.options.offset = random.one_in(4) ? 0 - static_cast<uint64_t>(random.below(900)) : random.next() >> 40;
@@ -194,7 +194,8 @@ void in_place(Tally& tally, const std::string& isa) {
     constexpr size_t n = 41 * 37;
     for (const int32_t src : formats)
         for (const int32_t dst : formats) {
-            const auto src_item = static_cast<int64_t>(item_bytes(src)), dst_item = static_cast<int64_t>(item_bytes(dst));
+            const auto src_item = static_cast<int64_t>(item_bytes(src)),
+                       dst_item = static_cast<int64_t>(item_bytes(dst));
             if (!convertible(src, dst) || dst_item > src_item)
                 continue;
             const int64_t x_strides[] = {src_item, 41 * src_item}, out_strides[] = {dst_item, 41 * dst_item};

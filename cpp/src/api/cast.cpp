@@ -55,8 +55,8 @@ size_t last_level_cache() noexcept {
 
 bool is_dense(const Job& job, const Layout& layout) noexcept {
     const Request& r = *job.request;
-    return layout.count == 1 && !r.x.swapped && !r.out.swapped &&
-           layout.dims[0].x == static_cast<int64_t>(r.x.item) && layout.dims[0].out == static_cast<int64_t>(r.out.item);
+    return layout.count == 1 && !r.x.swapped && !r.out.swapped && layout.dims[0].x == static_cast<int64_t>(r.x.item) &&
+           layout.dims[0].out == static_cast<int64_t>(r.out.item);
 }
 
 // How many elements go into the tile at position `at`: whole rows if they are short, equal pieces of long ones.

@@ -169,8 +169,9 @@ nc_status fill_operand(const nc_array& array, const char* name, uint64_t n, nc_e
     if (array.data == nullptr)
         return fail(error, NC_ERROR_ARGUMENT, "%s.data is null; it may be null only if there are no elements", name);
     if (!multiply(n, operand.item, bytes))
-        return fail(error, NC_ERROR_ARGUMENT, "%s.shape asks for %llu elements of %zu bytes, more than can be addressed",
-                    name, static_cast<unsigned long long>(n), operand.item);
+        return fail(error, NC_ERROR_ARGUMENT,
+                    "%s.shape asks for %llu elements of %zu bytes, more than can be addressed", name,
+                    static_cast<unsigned long long>(n), operand.item);
     operand.strides = c_contiguous(array, operand.item) ? nullptr : array.strides;
     if (!find_range(array, n, operand))
         return fail(error, NC_ERROR_ARGUMENT, "%s.strides reach beyond what can be addressed", name);

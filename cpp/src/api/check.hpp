@@ -11,13 +11,13 @@
 namespace narrowcast {
 
 struct Operand {
-    unsigned char* data; // the first element; never written through for x
+    unsigned char* data;    // the first element; never written through for x
     const int64_t* strides; // null if C-contiguous
     int32_t format;
-    size_t item;      // bytes
-    bool swapped;     // not in the CPU's byte order, and it matters
-    uintptr_t low;    // first byte of any element
-    uintptr_t high;   // one past the last byte of any element
+    size_t item;    // bytes
+    bool swapped;   // not in the CPU's byte order, and it matters
+    uintptr_t low;  // first byte of any element
+    uintptr_t high; // one past the last byte of any element
 };
 
 struct Request {

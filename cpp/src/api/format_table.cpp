@@ -8,14 +8,10 @@ namespace {
 
 consteval int32_t hub_of(int32_t code) {
     switch (code) {
-    case NC_FORMAT_f32:
-        return hub_f32;
-    case NC_FORMAT_f16:
-        return hub_f16;
-    case NC_FORMAT_bf16:
-        return hub_bf16;
-    default:
-        return -1;
+    case NC_FORMAT_f32: return hub_f32;
+    case NC_FORMAT_f16: return hub_f16;
+    case NC_FORMAT_bf16: return hub_bf16;
+    default: return -1;
     }
 }
 

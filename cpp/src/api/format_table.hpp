@@ -23,7 +23,8 @@ struct Format {
 extern const std::array<Format, NC_FORMAT_LIMIT> format_table;
 
 inline bool format_exists(int32_t code) noexcept {
-    return code > NC_FORMAT_INVALID && code < NC_FORMAT_LIMIT && format_table[static_cast<size_t>(code)].name != nullptr;
+    return code > NC_FORMAT_INVALID && code < NC_FORMAT_LIMIT &&
+           format_table[static_cast<size_t>(code)].name != nullptr;
 }
 
 // Only for codes that exist.

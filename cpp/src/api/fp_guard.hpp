@@ -18,14 +18,14 @@
 namespace narrowcast {
 
 class FpGuard {
-  public:
+public:
     // rounding: NC_NEAREST_EVEN, NC_TOWARD_ZERO, NC_UP or NC_DOWN.
     explicit FpGuard(int32_t rounding) noexcept;
     ~FpGuard() noexcept;
     FpGuard(const FpGuard&) = delete;
     FpGuard& operator=(const FpGuard&) = delete;
 
-  private:
+private:
 #if defined(__aarch64__) || defined(_M_ARM64)
     uint64_t control_;
     uint64_t status_;

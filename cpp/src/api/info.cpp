@@ -122,19 +122,12 @@ const char* nc_version(void) noexcept { return NARROWCAST_VERSION; }
 
 const char* nc_status_name(int32_t status) noexcept {
     switch (status) {
-    case NC_OK:
-        return "ok";
-    case NC_ERROR_ARGUMENT:
-        return "argument";
-    case NC_ERROR_FORMAT:
-        return "format";
-    case NC_ERROR_OVERLAP:
-        return "overlap";
-    case NC_ERROR_OVERFLOW:
-        return "overflow";
-    case NC_ERROR_ISA:
-        return "isa";
-    default:
-        return "unknown";
+    case NC_OK: return "ok";
+    case NC_ERROR_ARGUMENT: return "argument";
+    case NC_ERROR_FORMAT: return "format";
+    case NC_ERROR_OVERLAP: return "overlap";
+    case NC_ERROR_OVERFLOW: return "overflow";
+    case NC_ERROR_ISA: return "isa";
+    default: return "unknown";
     }
 }

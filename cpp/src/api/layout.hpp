@@ -22,8 +22,8 @@ struct Layout {
     unsigned char* out;
     uint64_t logical; // its index in C order
     size_t n;
-    int32_t count;               // dimensions, at least 1
-    Dim dims[NC_MAX_NDIM + 2];   // +2: blocking splits two dimensions. Only the first `count` are set.
+    int32_t count;             // dimensions, at least 1
+    Dim dims[NC_MAX_NDIM + 2]; // +2: blocking splits two dimensions. Only the first `count` are set.
 };
 
 // The nest in C order; extents of 1 are dropped, nothing else is changed.

@@ -15,9 +15,7 @@ namespace {
 
 // Modes that neither the floating-point environment nor an encode of rounded-to-odd values can express: nearest_away
 // is fine for narrow targets, stochastic needs the exact part that is cut off.
-bool needs_source_bits(int32_t rounding) noexcept {
-    return rounding == NC_NEAREST_AWAY || rounding == NC_STOCHASTIC;
-}
+bool needs_source_bits(int32_t rounding) noexcept { return rounding == NC_NEAREST_AWAY || rounding == NC_STOCHASTIC; }
 
 void plan_to_float32(Plan& plan, const KernelTable& table, const Format& source) noexcept {
     const size_t src = static_cast<size_t>(plan.src);

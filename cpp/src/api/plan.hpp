@@ -12,13 +12,13 @@ namespace narrowcast {
 
 // What happens, in this order; a null pointer is a step that is not needed. Exactly one of the last four is set.
 struct Plan {
-    ConvertFn widen;       // source -> float32 tile
-    ConvertFn convert;     // source or tile -> target
-    EncodeFn encode;       // the same with a mode
-    bool reference;        // source -> target by the scalar codec
-    bool copy;             // the formats are equal: bits move
-    EncodeMode mode;       // without the random words
-    int32_t fp_rounding;   // what the floating-point environment must say
+    ConvertFn widen;     // source -> float32 tile
+    ConvertFn convert;   // source or tile -> target
+    EncodeFn encode;     // the same with a mode
+    bool reference;      // source -> target by the scalar codec
+    bool copy;           // the formats are equal: bits move
+    EncodeMode mode;     // without the random words
+    int32_t fp_rounding; // what the floating-point environment must say
     int32_t src;
     int32_t dst;
     size_t src_item;

@@ -31,9 +31,8 @@ struct Scan {
     bool target_signed;
 
     bool suspicious(const Census& found) const noexcept {
-        return found.overflow != 0 || (found.infinite != 0 && !target.has_inf) ||
-               (found.nan != 0 && !target.has_nan) || (found.zero != 0 && !target.has_zero) ||
-               (found.negative != 0 && !target_signed);
+        return found.overflow != 0 || (found.infinite != 0 && !target.has_inf) || (found.nan != 0 && !target.has_nan) ||
+               (found.zero != 0 && !target.has_zero) || (found.negative != 0 && !target_signed);
     }
 };
 
@@ -44,14 +43,10 @@ uint64_t load_code(const void* elements, size_t i, size_t item) noexcept {
         return value;
     };
     switch (item) {
-    case 1:
-        return load(uint8_t{});
-    case 2:
-        return load(uint16_t{});
-    case 4:
-        return load(uint32_t{});
-    default:
-        return load(uint64_t{});
+    case 1: return load(uint8_t{});
+    case 2: return load(uint16_t{});
+    case 4: return load(uint32_t{});
+    default: return load(uint64_t{});
     }
 }
 
@@ -131,15 +126,15 @@ struct Number {
     char text[32];
     Number(double value, const Format& format) noexcept {
         char* const last = text + sizeof text - 1;
-        *(format.wide ? std::to_chars(text, last, value) : std::to_chars(text, last, static_cast<float>(value))).ptr = 0;
+        *(format.wide ? std::to_chars(text, last, value) : std::to_chars(text, last, static_cast<float>(value))).ptr =
+            0;
     }
 };
 
 double value_of(int32_t format, uint64_t code) noexcept {
-    const uint64_t bits =
-        format == NC_FORMAT_f64
-            ? code
-            : convert_code(format, code, NC_FORMAT_f64, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0);
+    const uint64_t bits = format == NC_FORMAT_f64
+                              ? code
+                              : convert_code(format, code, NC_FORMAT_f64, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0);
     double value = 0;
     memcpy(&value, &bits, sizeof value);
     return value;
@@ -159,17 +154,10 @@ nc_status report(const Request& request, const Refused& refused, nc_error* error
         return fail(error, NC_ERROR_OVERFLOW, "element %llu (value %s) overflows %s, whose largest value is %s", index,
                     came.text, target.name, Number(largest, target).text);
     }
-    case NC_REASON_INFINITE:
-        lacks = "infinity";
-        break;
-    case NC_REASON_NAN:
-        lacks = "NaN";
-        break;
-    case NC_REASON_ZERO:
-        lacks = "zero";
-        break;
-    default:
-        lacks = "sign";
+    case NC_REASON_INFINITE: lacks = "infinity"; break;
+    case NC_REASON_NAN: lacks = "NaN"; break;
+    case NC_REASON_ZERO: lacks = "zero"; break;
+    default: lacks = "sign";
     }
     return fail(error, NC_ERROR_OVERFLOW, "element %llu (value %s) does not fit into %s, which has no %s", index,
                 came.text, target.name, lacks);
@@ -185,8 +173,8 @@ nc_status scan_for_overflow(const KernelTable& table, const Request& request, nc
     // float64 -> float32: whatever overflows becomes the largest float32 when rounded to odd; the codec tells the
     // rest of those that do from those that do not.
     constexpr uint32_t largest_f32 = 0x7f7fffff;
-    const CensusRule rule = dst == NC_FORMAT_f32 ? CensusRule{largest_f32, largest_f32, 0}
-                                                 : census_rule(dst, request.options.rounding);
+    const CensusRule rule =
+        dst == NC_FORMAT_f32 ? CensusRule{largest_f32, largest_f32, 0} : census_rule(dst, request.options.rounding);
     const Scan scan{request, table.widen[src], table.census, rule, target.facts, target.row.sign_bits != 0};
 
     Layout layout;

@@ -108,23 +108,16 @@ template <class T> void move_block(const Move& m, bool swapped) noexcept {
 
 void move_block(const Move& m, size_t item, bool swapped) noexcept {
     switch (item) {
-    case 1:
-        move_block<uint8_t>(m, false);
-        break;
-    case 2:
-        move_block<uint16_t>(m, swapped);
-        break;
-    case 4:
-        move_block<uint32_t>(m, swapped);
-        break;
-    default:
-        move_block<uint64_t>(m, swapped);
+    case 1: move_block<uint8_t>(m, false); break;
+    case 2: move_block<uint16_t>(m, swapped); break;
+    case 4: move_block<uint32_t>(m, swapped); break;
+    default: move_block<uint64_t>(m, swapped);
     }
 }
 
 } // namespace
 
-Cursor::Cursor(const Layout& layout, int64_t Dim::*stride, size_t begin) noexcept
+Cursor::Cursor(const Layout& layout, int64_t Dim::* stride, size_t begin) noexcept
     : dims_(layout.dims), stride_(stride), outer_count_(std::max(layout.count - 2, 0)) {
     const Dim& inner = layout.dims[layout.count - 1];
     cols_ = inner.extent;
@@ -185,7 +178,7 @@ void Cursor::skip(size_t n) noexcept {
     }
 }
 
-size_t contiguous_run(const Layout& layout, int64_t Dim::*stride, size_t item) noexcept {
+size_t contiguous_run(const Layout& layout, int64_t Dim::* stride, size_t item) noexcept {
     size_t run = 1;
     for (int32_t i = layout.count - 1; i >= 0; --i) {
         if (layout.dims[i].*stride != static_cast<int64_t>(run * item))

@@ -22,19 +22,19 @@ struct Piece {
 
 // Goes through a layout in its order and cuts it into rectangles of the two innermost dimensions.
 class Cursor {
-  public:
-    Cursor(const Layout& layout, int64_t Dim::*stride, size_t begin) noexcept;
+public:
+    Cursor(const Layout& layout, int64_t Dim::* stride, size_t begin) noexcept;
     // The next elements, at least one and at most n, as one rectangle.
     Piece take(size_t n) noexcept;
     void skip(size_t n) noexcept;
     // Where the next element is.
     int64_t offset() const noexcept { return outer_offset_ + row_ * row_stride_ + col_ * col_stride_; }
 
-  private:
+private:
     void next_outer() noexcept;
 
     const Dim* dims_;
-    int64_t Dim::*stride_;
+    int64_t Dim::* stride_;
     int32_t outer_count_; // dimensions outside the rectangle
     int64_t rows_, cols_, row_stride_, col_stride_;
     int64_t row_, col_; // next element
@@ -43,12 +43,12 @@ class Cursor {
 };
 
 // How many elements follow each other without a gap, from a multiple of that number on.
-size_t contiguous_run(const Layout& layout, int64_t Dim::*stride, size_t item) noexcept;
+size_t contiguous_run(const Layout& layout, int64_t Dim::* stride, size_t item) noexcept;
 
 enum : size_t { tile_bytes = tile_items * 8 };
 
 class Reader {
-  public:
+public:
     Reader(const Layout& layout, size_t item, bool swapped, size_t begin) noexcept;
     // How many of the next elements lie in the array as a kernel wants them.
     size_t direct() const noexcept { return run_ == 0 ? 0 : run_ - position_ % run_; }
@@ -57,7 +57,7 @@ class Reader {
     // The next n elements into `to`.
     void gather(void* to, size_t n) noexcept;
 
-  private:
+private:
     Cursor cursor_;
     const unsigned char* base_;
     size_t item_;
@@ -68,7 +68,7 @@ class Reader {
 };
 
 class Writer {
-  public:
+public:
     Writer(const Layout& layout, size_t item, bool swapped, size_t begin) noexcept;
     size_t direct() const noexcept { return run_ == 0 ? 0 : run_ - position_ % run_; }
     // Where the next n elements are to be written, contiguous and native; then done(n) brings them home.
@@ -77,7 +77,7 @@ class Writer {
     // The next n elements from `from`.
     void scatter(const void* from, size_t n) noexcept;
 
-  private:
+private:
     Cursor cursor_;
     unsigned char* base_;
     size_t item_;
@@ -88,12 +88,12 @@ class Writer {
 };
 
 class Words {
-  public:
+public:
     Words(const Layout& layout, PhiloxFn philox, uint64_t seed, uint64_t offset, size_t begin) noexcept;
     // The words of the next n elements, n <= tile_items. Good until the next call.
     const uint32_t* next(size_t n) noexcept;
 
-  private:
+private:
     // Words of the elements first, first + 1, ... (modulo 2^64); returns where in `room` (n + 6 words) they begin.
     const uint32_t* generate(uint64_t first, size_t n, uint32_t* room) const noexcept;
 

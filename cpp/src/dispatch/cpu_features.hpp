@@ -42,7 +42,7 @@ inline constexpr NamedFeature cpu_feature_list[] = {
 };
 
 class FeatureSet {
-  public:
+public:
     constexpr void add(CpuFeature feature) noexcept { bits_ |= bit(feature); }
     constexpr bool has(CpuFeature feature) const noexcept { return (bits_ & bit(feature)) != 0; }
 
@@ -57,7 +57,7 @@ class FeatureSet {
         return true;
     }
 
-  private:
+private:
     static constexpr uint32_t bit(CpuFeature feature) noexcept { return uint32_t{1} << static_cast<unsigned>(feature); }
 
     constexpr bool has_name(std::string_view name) const noexcept {
