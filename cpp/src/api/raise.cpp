@@ -170,11 +170,15 @@ nc_status scan_for_overflow(const KernelTable& table, const Request& request, nc
     const Format& target = format_of(dst);
     if (src == dst || dst == NC_FORMAT_f64 || (dst == NC_FORMAT_f32 && src != NC_FORMAT_f64))
         return NC_OK;
-    // float64 -> float32: whatever overflows becomes the largest float32 when rounded to odd; the codec tells the
-    // rest of those that do from those that do not.
+    // A float64 beyond float32 becomes the largest float32 when rounded to odd, whatever the target: that value is
+    // always suspect, and the codec tells those that overflow from those that do not.
     constexpr uint32_t largest_f32 = 0x7f7fffff;
-    const CensusRule rule =
-        dst == NC_FORMAT_f32 ? CensusRule{largest_f32, largest_f32, 0} : census_rule(dst, request.options.rounding);
+    CensusRule rule{largest_f32, largest_f32, 0};
+    if (dst != NC_FORMAT_f32) {
+        rule = census_rule(dst, request.options.rounding);
+        rule.overflow_positive = std::min(rule.overflow_positive, largest_f32);
+        rule.overflow_negative = std::min(rule.overflow_negative, largest_f32);
+    }
     const Scan scan{request, table.widen[src], table.census, rule, target.facts, target.row.sign_bits != 0};
 
     Layout layout;
