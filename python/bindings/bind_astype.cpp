@@ -156,9 +156,8 @@ PyObject* convert(const Entry& entry, Request& request) noexcept {
     } else {
         Py_INCREF(descr); // stolen by the next call
         const int fortran = (layout & NPY_ARRAY_C_CONTIGUOUS) != 0 ? 0 : NPY_ARRAY_F_CONTIGUOUS;
-        out = reinterpret_cast<PyArrayObject*>(PyArray_NewFromDescr(&PyArray_Type, descr, PyArray_NDIM(x),
-                                                                    PyArray_DIMS(x), nullptr, nullptr, fortran,
-                                                                    nullptr));
+        out = reinterpret_cast<PyArrayObject*>(PyArray_NewFromDescr(
+            &PyArray_Type, descr, PyArray_NDIM(x), PyArray_DIMS(x), nullptr, nullptr, fortran, nullptr));
     }
     if (out == nullptr) {
         return nullptr;
@@ -245,8 +244,7 @@ py::object make_astype(const py::str& text, const py::object& slow, const py::di
 void bind_astype(py::module_& module) {
     module.def("make_astype", &make_astype);
     module.def("get_threads", [] { return default_threads.load(std::memory_order_relaxed); });
-    module.def("set_threads",
-               [](std::int32_t threads) { default_threads.store(threads, std::memory_order_relaxed); });
+    module.def("set_threads", [](std::int32_t threads) { default_threads.store(threads, std::memory_order_relaxed); });
 }
 
 } // namespace narrowcast::python

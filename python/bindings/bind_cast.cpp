@@ -47,8 +47,6 @@ py::object general_cast(py::handle x, std::int32_t x_format, py::handle out, std
 
 } // namespace
 
-void bind_cast(py::module_& module) {
-    module.def("cast", &general_cast);
-}
+void bind_cast(py::module_& module) { module.def("cast", &general_cast); }
 
 } // namespace narrowcast::python

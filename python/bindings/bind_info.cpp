@@ -1,5 +1,5 @@
-// Facts: formats, instruction sets, status and reason codes, version. Names and meanings are the core's; the Python side
-// gives them documentation and types.
+// Facts: formats, instruction sets, status and reason codes, version. Names and meanings are the core's; the Python
+// side gives them documentation and types.
 #include <sstream>
 #include <string>
 
