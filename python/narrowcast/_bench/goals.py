@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from .peers import LABELS
 from .plan import IN_CACHE, IN_MEMORY, Case
 from .results import Row, Run
 
@@ -101,7 +102,7 @@ def judge(run: Run) -> list[Verdict]:
 def _judge_cast(goal: Goal, run: Run) -> Verdict:
     unit = "" if goal.measure == "share" else "x"
     size = "cache" if goal.count == IN_CACHE else "memory"
-    against = "memory limit" if goal.measure == "share" else goal.peer
+    against = "memory limit" if goal.measure == "share" else LABELS.get(goal.peer, goal.peer)
     where = f"{against}, in {size}, {goal.isa}"
     needed = f">= {goal.at_least:g}{unit}"
     rows = [row for row in run.rows if row.threads == 1 and row.isa == goal.isa and goal.covers(row)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from .formats import short_size
@@ -28,6 +29,7 @@ _PEERS = {
 _INK = "#222222"
 _GRID = "#DDDDDD"
 _ROW_INCHES = 0.27
+_WIDTH_INCHES = 10.5
 
 
 def draw(run: Run, path: Path) -> None:
@@ -44,13 +46,13 @@ def draw(run: Run, path: Path) -> None:
         raise ValueError("there is no cast between float32 and another format to draw")
     figure_module = import_module("matplotlib.figure")
     import_module("matplotlib.backends.backend_agg")
-    lines = _lines(panels)
-    height = _ROW_INCHES * len(lines) + 1.75
-    figure = figure_module.Figure(figsize=(1.9 + 4.3 * len(panels), height), dpi=160, facecolor="white")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    lines, labels = _lines(panels)
+    height = _ROW_INCHES * len(labels) + 1.9
+    figure = figure_module.Figure(figsize=(_WIDTH_INCHES, height), dpi=160, facecolor="white")
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for axis, panel in zip(axes, panels, strict=True):
         _draw_panel(axis, panel, lines)
-    _label_rows(axes[0], lines)
+    _label_rows(axes[0], labels)
     _decorate(figure, axes, panels, run, height)
     part = path.with_name(f"{path.name}.part{path.suffix}")
     try:
@@ -76,15 +78,24 @@ def _panels(rows: Sequence[Row]) -> list[list[Row]]:
     return panels
 
 
-def _lines(panels: Sequence[Sequence[Row]]) -> dict[tuple[str, str], float]:
-    """Return the height of each cast's line, from the top; a gap stands between encodes and decodes."""
+def _lines(panels: Sequence[Sequence[Row]]) -> tuple[dict[tuple[str, str], float], dict[float, str]]:
+    """Return the height of each cast's line, from the top, and the labels of all heights, headings included."""
     pairs = list(dict.fromkeys((row.source, row.target) for panel in panels for row in panel))
-    encodes = [pair for pair in pairs if pair[0] == "float32"]
-    decodes = [pair for pair in pairs if pair[0] != "float32"]
-    gap = 1.1 if encodes and decodes else 0.0
-    lines = {pair: float(-i) for i, pair in enumerate(encodes)}
-    lines.update({pair: -(len(encodes) + gap + i) for i, pair in enumerate(decodes)})
-    return lines
+    lines: dict[tuple[str, str], float] = {}
+    labels: dict[float, str] = {}
+    height = 0.0
+    for heading, part in (
+        ("from float32 to", [pair for pair in pairs if pair[0] == "float32"]),
+        ("to float32 from", [pair for pair in pairs if pair[0] != "float32"]),
+    ):
+        if part:
+            labels[height] = heading
+        for pair in part:
+            height -= 1
+            lines[pair] = height
+            labels[height] = pair[1] if pair[0] == "float32" else pair[0]
+        height -= 1.3
+    return lines, labels
 
 
 def _draw_panel(axis: Any, rows: Sequence[Row], lines: dict[tuple[str, str], float]) -> None:
@@ -103,7 +114,8 @@ def _draw_panel(axis: Any, rows: Sequence[Row], lines: dict[tuple[str, str], flo
         axis.plot(row.gbps, y, marker="o", color=_OURS, markersize=8.5, markeredgecolor="white", markeredgewidth=0.8,
                   zorder=5)  # fmt: skip
     axis.set_xscale("log")
-    axis.set_title(f"{short_size(rows[0].count)} elements", loc="left", fontsize=10.5, color=_INK, pad=8)
+    place = "in cache" if rows[0].count <= IN_CACHE else "in memory"
+    axis.set_title(f"{short_size(rows[0].count)} elements, {place}", loc="left", fontsize=10.5, color=_INK, pad=8)
     axis.set_xlabel("GB/s, read and written", fontsize=9, color=_INK)
     axis.grid(axis="x", which="major", color=_GRID, linewidth=0.8, zorder=0)
     axis.set_axisbelow(True)
@@ -112,18 +124,16 @@ def _draw_panel(axis: Any, rows: Sequence[Row], lines: dict[tuple[str, str], flo
     axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_locator(ticker.NullLocator())
     axis.tick_params(axis="both", length=0, labelsize=9, labelcolor=_INK)
-    axis.set_ylim(min(lines.values()) - 0.7, 0.7)
+    axis.set_ylim(min(lines.values()) - 0.7, 0.4)
     for side in ("top", "right", "left", "bottom"):
         axis.spines[side].set_visible(False)
 
 
-def _label_rows(axis: Any, lines: dict[tuple[str, str], float]) -> None:
-    axis.set_yticks(list(lines.values()))
-    names = [f"\N{RIGHTWARDS ARROW} {target}" if source == "float32" else f"{source} \N{RIGHTWARDS ARROW}"
-             for source, target in lines]  # fmt: skip
-    axis.set_yticklabels(names, fontfamily="DejaVu Sans")
-    for (source, _), text in zip(lines, axis.get_yticklabels(), strict=True):
-        text.set_color(_INK if source == "float32" else "#555555")
+def _label_rows(axis: Any, labels: dict[float, str]) -> None:
+    axis.set_yticks(list(labels), list(labels.values()))
+    for text in axis.get_yticklabels():
+        if " " in text.get_text():
+            text.set_fontweight("bold")
 
 
 def _decorate(figure: Any, axes: Any, panels: Sequence[Sequence[Row]], run: Run, height: float) -> None:
@@ -146,10 +156,11 @@ def _decorate(figure: Any, axes: Any, panels: Sequence[Sequence[Row]], run: Run,
     figure.legend(handles=keys, loc="upper left", bbox_to_anchor=(left - 0.008, 1 - 0.38 / height), ncols=len(keys),
                   frameon=False, fontsize=9, handletextpad=0.3, columnspacing=1.4, labelcolor=_INK)  # fmt: skip
     figure.text(left, 0.12 / height, _caption(run), fontsize=7.5, color="#666666", ha="left", va="bottom")
-    figure.subplots_adjust(left=1.85 / figure.get_figwidth(), right=0.985, top=1 - 0.98 / height, bottom=0.72 / height,
+    figure.subplots_adjust(left=1.85 / figure.get_figwidth(), right=0.985, top=1 - 0.98 / height, bottom=0.86 / height,
                            wspace=0.06)  # fmt: skip
 
 
 def _caption(run: Run) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run.machine["versions"].items())
-    return f"{run.machine['cpu']}; narrowcast {run.machine['narrowcast']}, {versions}. Best of alternated turns."
+    caption = f"{run.machine['cpu']}; narrowcast {run.machine['narrowcast']}, {versions}. Best of alternated turns."
+    return fill(caption, 190)

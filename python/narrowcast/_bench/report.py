@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from narrowcast._console import Span, print_spans, print_table
+from narrowcast._console import Cell, Span, print_spans, print_table
 
 from . import machine
 from .compare import Comparison
@@ -25,7 +25,7 @@ class Table:
 
     title: str
     heading: Sequence[str]
-    rows: list[Sequence[str]] = field(default_factory=list)
+    rows: list[Sequence[Cell]] = field(default_factory=list)
     left: int = 1
 
     def show(self) -> None:
@@ -99,6 +99,8 @@ def _peer_table(title: str, rows: Sequence[Row]) -> Table:
     counts = sorted({count for _, _, count in best})
     counts = [count for count in counts if count in (IN_CACHE, IN_MEMORY)] or counts
     peers = [peer for peer in NAMES if any(peer in row.peers for row in rows)]
+    if not peers:
+        return Table("", [])
     marks = {(row.source, row.target, peer): _mark(time) for row in rows for peer, time in row.peers.items()}
     isas = "/".join(dict.fromkeys(row.isa for row in best.values()))
     table = Table(
@@ -198,7 +200,10 @@ def show_goals(verdicts: Sequence[Verdict]) -> None:
     table = Table("Goals", ["cast", "against", "verdict", "slowest", "goal", "found"], left=4)
     for verdict in verdicts:
         word = "part" if verdict.met is None and verdict.found else words[verdict.met]
-        table.rows.append([verdict.name, verdict.where, word, verdict.worst, verdict.needed, verdict.found])
+        colour = {True: "green", False: "red", None: ""}[verdict.met]
+        table.rows.append(
+            [verdict.name, verdict.where, [Span(word, colour)], verdict.worst, verdict.needed, verdict.found]
+        )
     table.show()
     counts = {word: sum(verdict.met is met for verdict in verdicts) for met, word in words.items()}
     print(", ".join(f"{count} {word.lower()}" for word, count in counts.items()))
