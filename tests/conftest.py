@@ -35,7 +35,13 @@ def pytest_collection_modifyitems(config, items):
                     item.add_marker(skip)
 
 
-@pytest.fixture(params=ALL_ISAS)
+@pytest.hookimpl(trylast=True)  # the last parameter varies first: tests of one pair share the oracle's cached answer
+def pytest_generate_tests(metafunc):
+    if "isa" in metafunc.fixturenames:
+        metafunc.parametrize("isa", ALL_ISAS, indirect=True)
+
+
+@pytest.fixture
 def isa(request):
     """The name of an instruction set, which is in use while the test runs."""
     name = request.param

@@ -62,7 +62,7 @@ def pairs(family):
 @pytest.fixture(scope="module")
 def guarded():
     """A guarded region for the input and one for the output."""
-    regions = GuardedBytes(), GuardedBytes()
+    regions = GuardedBytes(pages=2), GuardedBytes(pages=2)
     yield regions
     for region in regions:
         region.close()
@@ -78,7 +78,7 @@ def test_every_length_between_guard_pages(family, isa, guarded):
                 x = getattr(source, place)(codes.dtype, n)
                 out = getattr(target, place)(expected.dtype, n)
                 x[...] = codes[:n]
-                target.bytes[:1024] = target.bytes[-2048:] = 0xA5
+                target.bytes.fill(0xA5)
                 cast_into(x, src, dst, out, options)
                 assert np.array_equal(out, expected[:n]), f"{src} -> {dst}, {options}, n={n}, {place}"
                 beside = target.bytes[: -out.nbytes or None][-64:] if place == "at_end" else target.bytes[out.nbytes :][:64]

@@ -69,7 +69,7 @@ def test_any_array_gives_what_the_oracle_gives(data, src, dst, options, isa, thr
 
 @given(st.data(), SOURCES, TARGETS, modes(), ISAS)
 def test_any_output_gets_it(data, src, dst, options, isa):
-    array = data.draw(codes(src))
+    array = np.atleast_1d(data.draw(codes(src)))
     storage = oracle.storage_dtype(dst)
     steps = tuple(slice(None, None, data.draw(st.sampled_from([1, 2, -1]))) for _ in range(array.ndim))
     memory = np.full(tuple(2 * side for side in array.shape), 0xA5, storage, order=data.draw(st.sampled_from("CF")))

@@ -1,5 +1,6 @@
 """overflow="raise": which values it refuses, for which reason, which element it names, and that nothing is written."""
 
+import functools
 import re
 
 import numpy as np
@@ -10,6 +11,11 @@ import narrowcast as nc
 import oracle
 
 WORDS = {"finite": "beyond", "infinite": "no infinity", "nan": "no NaN", "zero": "no zero", "negative": "no negative"}
+
+
+@functools.lru_cache(8)
+def reasons_for(src, dst, rounding):
+    return oracle.refusals(src, cases.codes_for(src, dst), dst, rounding)
 
 
 def refused(x, dst, **options):
@@ -34,13 +40,13 @@ def test_what_is_refused(src, dst, isa):
     """Arrays of what the oracle accepts are cast; then each kind of thing it refuses is planted among them."""
     codes = cases.codes_for(src, dst)
     for rounding in ("nearest_even", "toward_zero", "up"):
-        reasons = oracle.refusals(src, codes, dst, rounding)
+        reasons = reasons_for(src, dst, rounding)
         good = codes[reasons == ""]
         if good.size == 0:
             continue
         good = np.resize(good, max(300, good.size))
         got = nc.astype(cases.array(src, good), dst, overflow="raise", rounding=rounding)
-        assert np.array_equal(got.view(oracle.storage_dtype(dst)), oracle.cast(src, good, dst, rounding))
+        assert np.array_equal(got.view(oracle.storage_dtype(dst)), np.resize(cases.expected(src, dst, rounding)[reasons == ""], good.size))
         x = np.resize(good, 300)
         for reason in set(reasons) - {""}:
             bad = codes[reasons == reason]
@@ -48,14 +54,14 @@ def test_what_is_refused(src, dst, isa):
                 place = (37, 131, 299)[i]
                 planted = x.copy()
                 planted[place] = code
-                planted[(place + 1) % 300 :: 97] = planted[(place + 1) % 300 :: 97] if place == 299 else code
+                planted[place::97] = code
                 assert refused(cases.array(src, planted), dst, rounding=rounding) == ((place,), reason), f"{code:#x}"
 
 
 def test_the_edge_of_overflow(isa):
     """The last value that fits and the first that does not, by hand."""
     for name, fmt in oracle.FLOATS.items():
-        if name in ("float32", "float64") or fmt.spec.get("dummy"):
+        if name in ("float32", "float64"):
             continue
         first = np.float32(oracle.number(fmt.leaves_max))
         x = np.full(33, np.nextafter(first, np.float32(0)))
