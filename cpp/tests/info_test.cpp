@@ -5,6 +5,11 @@
 #include "parallel/split.hpp"
 #include "support.hpp"
 
+#if !defined(_WIN32)
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
 namespace narrowcast::test {
 namespace {
 
@@ -49,50 +54,64 @@ void facts(Tally& tally) {
 }
 
 #if !defined(_WIN32)
-// NARROWCAST_ISA is read once per process, so each case asks a new one: this program with --default.
-std::string default_of(const char* program, const char* value) {
-    if (value == nullptr)
-        unsetenv("NARROWCAST_ISA");
-    else
-        setenv("NARROWCAST_ISA", value, 1);
-    std::string answer;
-    if (FILE* pipe = popen((std::string("\"") + program + "\" --default").c_str(), "r")) {
-        char part[300];
-        while (fgets(part, sizeof part, pipe) != nullptr)
-            answer += part;
-        pclose(pipe);
+// NARROWCAST_ISA is read once per process, so each case asks in a child that has not asked yet.
+std::string default_of(const char* value) {
+    int ends[2];
+    if (pipe(ends) != 0)
+        return "no pipe";
+    const pid_t child = fork();
+    if (child == 0) {
+        if (value == nullptr)
+            unsetenv("NARROWCAST_ISA");
+        else
+            setenv("NARROWCAST_ISA", value, 1);
+        const char* name = nullptr;
+        nc_error error{};
+        error.size = sizeof error;
+        const nc_status asked = nc_isa_default(&name, &error);
+        const float x = 1;
+        uint16_t out = 0;
+        const nc_status used =
+            cast(NC_FORMAT_f32, &x, NC_FORMAT_f16, &out, 1, cast_options(NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, nullptr));
+        char text[400];
+        const int length = snprintf(text, sizeof text, "%d %s cast %d %04x %s", asked, name == nullptr ? "-" : name,
+                                    used, out, error.message);
+        _exit(write(ends[1], text, static_cast<size_t>(length)) == length ? 0 : 1);
     }
+    close(ends[1]);
+    std::string answer;
+    char part[400];
+    for (ssize_t got; (got = read(ends[0], part, sizeof part)) > 0;)
+        answer.append(part, static_cast<size_t>(got));
+    close(ends[0]);
+    waitpid(child, nullptr, 0);
     return answer;
 }
 
-void environment_variable(Tally& tally, const char* program, const std::vector<std::string>& isas) {
+void environment_variable(Tally& tally) {
     const auto expect = [&](const char* value, const std::string& words) {
-        const std::string answer = default_of(program, value);
+        const std::string answer = default_of(value);
         tally.check(answer.find(words) != answer.npos, "NARROWCAST_ISA=%s: expected \"%s\" in \"%s\"",
                     value == nullptr ? "(unset)" : value, words.c_str(), answer.c_str());
     };
-    expect(nullptr, "0 " + isas[0] + " cast 0");
-    expect("", "0 " + isas[0] + " cast 0");
-    for (const std::string& isa : isas)
-        expect(isa.c_str(), "0 " + isa + " cast 0");
-    expect("sse9",
-           "NARROWCAST_ISA is \"sse9\", which is no instruction set of this library; this CPU can run: " + isas[0]);
-    expect("sse9", "cast 5");
+    std::string best;
+    for (int32_t i = 0; nc_isa_name(i) != nullptr; ++i) {
+        const std::string isa = nc_isa_name(i);
+        if (nc_isa_supported(isa.c_str()) == 0) {
+            expect(isa.c_str(), "5 - cast 5 0000 NARROWCAST_ISA is \"" + isa + "\", which this CPU lacks");
+            continue;
+        }
+        if (best.empty())
+            best = isa;
+        expect(isa.c_str(), "0 " + isa + " cast 0 3c00");
+    }
+    expect(nullptr, "0 " + best + " cast 0 3c00");
+    expect("", "0 " + best + " cast 0 3c00");
+    expect("sse9", "5 - cast 5 0000 NARROWCAST_ISA is \"sse9\", which is no instruction set of this library; this "
+                   "CPU can run: " +
+                       best);
 }
 #endif
-
-int print_default() {
-    const char* name = nullptr;
-    nc_error error{};
-    error.size = sizeof error;
-    const nc_status status = nc_isa_default(&name, &error);
-    const float x = 1;
-    uint16_t out = 0;
-    const nc_status cast_status =
-        cast(NC_FORMAT_f32, &x, NC_FORMAT_f16, &out, 1, cast_options(NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, nullptr));
-    printf("%d %s cast %d %s\n", status, name == nullptr ? "-" : name, cast_status, error.message);
-    return 0;
-}
 
 constexpr FeatureSet two_features() {
     FeatureSet set;
@@ -182,17 +201,15 @@ void collisions(Tally& tally) {
 } // namespace
 } // namespace narrowcast::test
 
-int main(int argc, char** argv) {
+int main() {
     using namespace narrowcast::test;
-    if (argc == 2 && strcmp(argv[1], "--default") == 0)
-        return print_default();
     Tally tally;
-    const std::vector<std::string> isas = supported_isas();
+#if !defined(_WIN32)
+    environment_variable(tally); // first: it forks, and nothing may have asked for the default before
+#endif
+    supported_isas();
     facts(tally);
     splitting(tally);
     collisions(tally);
-#if !defined(_WIN32)
-    environment_variable(tally, argv[0], isas);
-#endif
     return tally.finish();
 }
