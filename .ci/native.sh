@@ -1,0 +1,85 @@
+# Legs on this machine's own CPU: features, lint, the compilers, every input.
+# shellcheck shell=bash
+
+# Which instruction sets must be tested here: those of cpp/cmake/isa.cmake whose CPU bits this machine has. Every test
+# program and the Python suite fail if one of them is skipped.
+leg_cpu() {
+    grep -m1 'model name' /proc/cpuinfo
+    echo "ci: required instruction sets: $(required_isas)"
+    nproc
+    "$PYTHON" --version
+    g++ --version | head -n 1
+    clang++-19 --version | head -n 1
+    qemu-aarch64 --version | head -n 1
+}
+
+required_isas() {
+    "$PYTHON" - "$TREE/cpp/cmake/isa.cmake" <<'PY'
+import platform, re, sys
+
+cpuinfo = open("/proc/cpuinfo").read()
+found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.M)
+flags = set(found[1].replace("avx512_bf16", "avx512bf16").split()) if found else set()
+row = re.compile(r'^narrowcast_isa\((\w+)\s+(\w+)\s+"[^"]*"\s+"[^"]*"\s+"([^"]*)"\)', re.M)
+rows = row.findall(open(sys.argv[1]).read())
+assert any(name == "scalar" for name, _, _ in rows), "isa.cmake could not be read"
+print(",".join(n for n, arch, bits in rows if arch in ("any", platform.machine()) and set(bits.split(";")) - {""} <= flags))
+PY
+}
+
+leg_lint() {
+    local tools=$TOOLS/bin
+    "$tools/ruff" check .
+    "$tools/ruff" format --check .
+    "$tools/mypy" --strict python/narrowcast
+    find cpp python bench -name '*.cpp' -o -name '*.hpp' -o -name '*.h' | xargs "$tools/clang-format" --dry-run -Werror
+    echo "ci: ruff, mypy and clang-format are content"
+}
+
+compiler_leg() { # name, build type, compiler
+    configure "$1" -DCMAKE_BUILD_TYPE="$2" -DCMAKE_CXX_COMPILER="$3"
+    build "$1"
+    NARROWCAST_REQUIRE_ISAS=$(required_isas) run_ctest "$1"
+}
+leg_gcc() { compiler_leg gcc Release g++; }
+leg_gcc_debug() { compiler_leg gcc_debug Debug g++; }
+leg_clang() { compiler_leg clang Release clang++-19; }
+leg_clang_debug() { compiler_leg clang_debug Debug clang++-19; }
+
+# What the objects of the instruction sets export, at -O3 and at -O0.
+leg_objects() {
+    local name
+    for name in gcc gcc_debug clang clang_debug; do
+        NARROWCAST_BUILD_DIR=$BUILD/$name "$TOOLS/bin/python" -m pytest -q -p no:cacheprovider tests/test_objects.py
+    done
+}
+
+# One more row in formats.def, and nothing else, gives a format that works everywhere.
+leg_dummy() {
+    configure dummy -DNARROWCAST_DUMMY_FORMAT=ON
+    build dummy
+    run_ctest dummy
+    "$BUILD/dummy/sweep" --targets float8_e2m5
+    "$BUILD/dummy/sweep" --sources float8_e2m5
+    new_test_venv "$WORK/dummy"
+    install_package "$WORK/dummy" -Ccmake.define.NARROWCAST_DUMMY_FORMAT=ON
+    "$WORK/dummy/bin/python" -m pytest -q -p no:cacheprovider tests -k 'e2m5 or dummy'
+}
+
+# A virtual environment that sees the tools' packages, for one build of narrowcast.
+new_test_venv() {
+    "$TOOLS/bin/python" -m venv "$1"
+    echo "$TOOLS/lib/python3.$("$PYTHON" -c 'import sys; print(sys.version_info.minor)')/site-packages" \
+        >"$("$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tools.pth"
+}
+
+# Every instruction set against the scalar codec: all 2^32 float32 inputs at nearest-even, the other modes and sources
+# on every rounding boundary and 1/16 of the rest, and arrays long enough for stores that pass by the caches.
+leg_sweep() {
+    export NARROWCAST_REQUIRE_ISAS
+    NARROWCAST_REQUIRE_ISAS=$(required_isas)
+    sweep --sources float32 --rounding nearest_even --overflow ieee,saturate --stride 1
+    sweep --sources float32 --rounding toward_zero,up,down,nearest_away,stochastic --stride 16
+    sweep --stride 257
+    sweep --sources float32,float16 --rounding nearest_even --overflow ieee --stride 64 --chunk 67108864 --threads 1
+}

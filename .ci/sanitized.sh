@@ -1,0 +1,41 @@
+# Legs that look for what a passing test cannot show: memory and integer errors, races, inputs no one thought of.
+# shellcheck shell=bash
+SANITIZE_ADDRESS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
+
+leg_asan() {
+    configure asan -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++-19 -DCMAKE_CXX_FLAGS="$SANITIZE_ADDRESS"
+    build asan
+    NARROWCAST_REQUIRE_ISAS=$(required_isas) run_ctest asan
+    "$BUILD/asan/sweep" --stride 1048583
+}
+
+# The extension under the address sanitizer, loaded into an ordinary interpreter.
+leg_asan_python() {
+    new_test_venv "$WORK/asan"
+    install_package "$WORK/asan" -Ccmake.define.CMAKE_CXX_FLAGS="$SANITIZE_ADDRESS -g1 -fno-sanitize=vptr"
+    LD_PRELOAD="$(g++ -print-file-name=libasan.so):$(g++ -print-file-name=libubsan.so):$(g++ -print-file-name=libstdc++.so.6)" \
+        ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+        "$WORK/asan/bin/python" -m pytest -q -p no:cacheprovider -m emulated tests
+}
+
+leg_tsan() {
+    configure tsan -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++-19 \
+        -DCMAKE_CXX_FLAGS='-fsanitize=thread -fno-omit-frame-pointer'
+    build tsan
+    TSAN_OPTIONS=halt_on_error=1 NARROWCAST_REQUIRE_ISAS=$(required_isas) run_ctest tsan -R threads_test
+}
+
+# A minute of coverage-guided fuzzing that starts from the kept corpus.
+leg_fuzz() {
+    local flags='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all'
+    configure fuzz -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++-19 -DNARROWCAST_BUILD_TESTS=OFF \
+        -DNARROWCAST_BUILD_FUZZERS=ON -DCMAKE_CXX_FLAGS="$flags"
+    build fuzz
+    mkdir -p "$WORK/fuzz/new"
+    [ -n "$(ls cpp/fuzz/corpus)" ]
+    (
+        cd "$WORK/fuzz"
+        "$BUILD/fuzz/fuzz_cast" -max_total_time=60 -timeout=20 -max_len=512 -print_final_stats=1 new "$TREE/cpp/fuzz/corpus"
+    )
+    echo "ci: $(find "$WORK/fuzz/new" -type f | wc -l) inputs beyond the kept corpus reached something new"
+}
