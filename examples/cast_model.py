@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [describe(floats, name, options.threads) for name in names]
     title = f"{path.name}: {len(floats)} tensors, {sum(x.size for x in floats.values()):,} values, {nc.isa()}"
     print_table(title, rows)
-    print(f"{len(checked)} tensors to {', '.join(names)} and back: every bit is that of numpy and ml_dtypes.")
+    print(f"{len(checked)} tensors to {', '.join(names)} and back: all bits are those of numpy and ml_dtypes.")
     note("Checked but not in the table, since they are no floats", [name for name in checked if name not in floats])
     note("Not checked, because ml_dtypes rounds such values twice", [name for name in tensors if name not in checked])
     return 0
@@ -205,8 +205,8 @@ def losses(before: Tensors, after: Tensors, name: str) -> Losses:
     signal = noise = 0.0
     overflowed = became_zero = 0
     for key, x in before.items():
-        value = x.astype(np.float64).reshape(-1)
-        result = after[key].astype(np.float64).reshape(-1)
+        value = nc.astype(x, "float64").reshape(-1)
+        result = nc.astype(after[key], "float64").reshape(-1)
         finite = np.isfinite(value)
         lost = ~np.isfinite(result) if info.has_inf or info.has_nan else np.abs(value) >= largest + half_step
         overflowed += np.count_nonzero(lost & finite)
