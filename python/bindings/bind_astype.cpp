@@ -10,6 +10,40 @@
 namespace narrowcast::python {
 namespace {
 
+// Format codes by the address of what names them: the names, dtypes and types that Python's table holds, which live as
+// long as it does. Open addressing, filled once; a name that was not interned, or an equal dtype, is not found here.
+class Known {
+public:
+    void add(PyObject* key, std::int32_t code) noexcept {
+        std::size_t slot = first_slot(key);
+        while (keys_[slot] != nullptr) {
+            slot = (slot + 1) % slots;
+        }
+        if (2 * ++count_ <= slots) { // chains stay short and end; what does not fit is found in the dict
+            keys_[slot] = key;
+            codes_[slot] = static_cast<std::int8_t>(code);
+        }
+    }
+    [[nodiscard]] std::int32_t find(const PyObject* key) const noexcept {
+        for (std::size_t slot = first_slot(key); keys_[slot] != nullptr; slot = (slot + 1) % slots) {
+            if (keys_[slot] == key) {
+                return codes_[slot];
+            }
+        }
+        return NC_FORMAT_INVALID;
+    }
+
+private:
+    static constexpr std::size_t slots = 256;
+    static std::size_t first_slot(const PyObject* key) noexcept {
+        const auto address = reinterpret_cast<std::uintptr_t>(key);
+        return (address >> 4 ^ address >> 12) % slots; // objects are 16 bytes apart at least
+    }
+    std::array<const PyObject*, slots> keys_{};
+    std::array<std::int8_t, slots> codes_{};
+    std::size_t count_ = 0;
+};
+
 // What Python handed over at import. Made once and never freed: a call may still run while the interpreter ends.
 struct Entry {
     static constexpr std::size_t type_numbers = 512; // numpy's own types, then up to 256 registered ones from 256 on
@@ -17,6 +51,7 @@ struct Entry {
     PyMethodDef method{};
     PyObject* slow = nullptr;    // astype in Python
     PyObject* targets = nullptr; // dict: anything that may name a target -> format code; never changed again
+    Known known;                 // the same, by address
     PyObject* isa = nullptr;     // ContextVar of use_isa
     PyObject* roundings = nullptr;
     PyObject* overflows = nullptr; // tuples of interned names, by code
@@ -113,6 +148,9 @@ std::int32_t source_format(const Entry& entry, PyArrayObject* x) noexcept {
 }
 
 std::int32_t target_format(const Entry& entry, PyObject* dtype) noexcept {
+    if (const std::int32_t known = entry.known.find(dtype); known != NC_FORMAT_INVALID) {
+        return known;
+    }
     PyObject* const code = PyDict_GetItemWithError(entry.targets, dtype);
     if (code == nullptr) {
         if (PyErr_ExceptionMatches(PyExc_TypeError)) { // not hashable; slow says it better
@@ -220,6 +258,9 @@ py::object make_astype(const py::str& text, const py::object& slow, const py::di
     entry->isa = isa.inc_ref().ptr();
     entry->roundings = interned(roundings);
     entry->overflows = interned(overflows);
+    for (const auto& [name, code] : targets) {
+        entry->known.add(name.ptr(), code.cast<std::int32_t>());
+    }
     for (const auto& [code, dtype] : results) {
         entry->results.at(code.cast<std::size_t>()) = reinterpret_cast<PyArray_Descr*>(dtype.inc_ref().ptr());
     }

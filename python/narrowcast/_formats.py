@@ -6,6 +6,7 @@ look-up from names, numpy and ml_dtypes dtypes, and torch dtypes. Reading arrays
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -110,7 +111,9 @@ def targets() -> dict[object, int]:
     names: dict[object, int] = {}
     for row in FORMATS:
         if row.is_float:
-            names[row.name] = names[row] = row.code
+            names[sys.intern(row.name)] = names[row] = (
+                row.code
+            )  # interned, as a name in source code is: found by identity
             if BY_DTYPE.get(row.dtype) is row:
                 names[row.dtype] = names[row.dtype.type] = row.code
     names[float] = BY_NAME["float64"].code
