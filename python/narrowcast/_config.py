@@ -64,7 +64,7 @@ def isas() -> tuple[str, ...]:
 def use_isa(name: str) -> Iterator[None]:
     """Choose the instruction set of every call inside a ``with`` block. The results do not depend on it.
 
-    The choice holds for the current thread or task; threads started inside the block do not inherit it.
+    The choice belongs to the current context, as of ``contextvars``: other threads and tasks do not see it.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 # narrowcast's own modules.
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, TypedDict
+from typing import Any, TypedDict, type_check_only
 
 import numpy as np
 
@@ -20,6 +20,7 @@ REASON_NAN: int
 REASON_ZERO: int
 REASON_NEGATIVE: int
 
+@type_check_only
 class Facts(TypedDict):
     """nc_format_info, field by field."""
 

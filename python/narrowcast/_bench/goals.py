@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -64,6 +64,17 @@ class Verdict:
     met: bool | None
 
 
+def needed(cases: Iterable[Case]) -> list[Case]:
+    """Return what the goals need of a plan: their cases, on their instruction sets."""
+    found = []
+    for case in cases:
+        wanted = {goal.isa for goal in goals() if goal.covers(case)}
+        isas = tuple(isa for isa in case.isas if isa in wanted)
+        if isas:
+            found.append(replace(case, isas=isas))
+    return found
+
+
 @cache
 def goals() -> tuple[Goal, ...]:
     """Read the goals about casts."""
@@ -112,7 +123,7 @@ def _judge_cast(goal: Goal, run: Run) -> Verdict:
     value, row = min(values, key=lambda pair: pair[0])
     detail = [f"{row.source} -> {row.target}" if len(values) > 1 else ""]
     detail += [text for text, usual in ((row.rounding, "nearest_even"), (row.layout, "contiguous")) if text != usual]
-    found = f"{value:.2f}" if goal.measure == "share" else f"{value:.1f}x"
+    found = f"{value:.3f}" if goal.measure == "share" else f"{value:.1f}x"
     met: bool | None = value >= goal.at_least
     if len(values) < goal.size:
         detail.append(f"{len(values)} of {goal.size} measured")
