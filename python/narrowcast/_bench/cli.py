@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         if args.compare:
             return _compare(args.compare)
         return _bench(args)
-    except _UsageError as error:
+    except (_UsageError, OSError) as error:
         print(f"narrowcast bench: {error}", file=sys.stderr)
         return 2
     except MismatchError as error:
@@ -107,7 +107,10 @@ def _bench(args: argparse.Namespace) -> int:
     if args.targets:
         cases = goals.needed(cases)
     if not cases:
-        raise _UsageError("no cast is left by these options")
+        about = " that a goal is about on this machine's instruction sets" if args.targets else ""
+        raise _UsageError(f"no cast is left by these options{about}")
+    if args.plot and not any(case.section in ("encode", "decode") for case in cases):
+        raise _UsageError("--plot draws casts from and to float32, and these options leave none")
 
     found = peers.find(_chosen_peers(args.peers))
     settings = {"mode": mode, "threads": args.threads, "peers": found.versions, "absent": found.absent}

@@ -49,7 +49,7 @@ class Filters:
     sections: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.formats or self.pairs or self.sizes or self.isas)
+        return bool(self.formats or self.pairs or self.sizes or self.isas or self.sections)
 
     def allow(self, case: Case) -> bool:
         """Return whether the case is wanted (sizes and instruction sets are applied when the plan is made)."""
