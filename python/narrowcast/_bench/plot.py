@@ -161,6 +161,7 @@ def _decorate(figure: Any, axes: Any, panels: Sequence[Sequence[Row]], run: Run,
 
 
 def _caption(run: Run) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in run.machine["versions"].items())
+    used = {"numpy", "ml_dtypes", *run.settings["peers"]}
+    versions = ", ".join(f"{name} {version}" for name, version in run.machine["versions"].items() if name in used)
     caption = f"{run.machine['cpu']}; narrowcast {run.machine['narrowcast']}, {versions}. Best of alternated turns."
     return fill(caption, 190)
