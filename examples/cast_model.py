@@ -15,7 +15,7 @@ import argparse
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -30,6 +30,7 @@ FORMATS = "bfloat16,float16,float8_e4m3fn,float4_e2m1fn"
 # Those that numpy or ml_dtypes has; tfloat32 lives in float32 arrays.
 FLOAT_FORMATS = {row.name: row.dtype for row in nc.formats() if row.is_float and row.dtype.name == row.name}
 ROUNDS = 3  # each contender keeps its best pass over the whole file
+BLOCK = 1 << 15
 
 Tensors = dict[str, np.ndarray]
 
@@ -204,18 +205,25 @@ def losses(before: Tensors, after: Tensors, name: str) -> Losses:
     half_step = math.ldexp(float(info.eps), math.frexp(largest)[1] - 1) / 2  # of the last place kept
     signal = noise = 0.0
     overflowed = became_zero = 0
-    for key, x in before.items():
-        value = nc.astype(x, "float64").reshape(-1)
-        result = nc.astype(after[key], "float64").reshape(-1)
+    for value, result in blocks(before, after):
         finite = np.isfinite(value)
         lost = ~np.isfinite(result) if info.has_inf or info.has_nan else np.abs(value) >= largest + half_step
         overflowed += np.count_nonzero(lost & finite)
         became_zero += np.count_nonzero((result == 0) & (value != 0))
         kept = finite & np.isfinite(result)
-        signal += np.dot(value[kept], value[kept])
-        error = result[kept] - value[kept]
-        noise += np.dot(error, error)
+        value[~kept] = result[~kept] = 0
+        signal += np.square(value).sum()
+        noise += np.square(result - value).sum()
     return Losses(10 * math.log10(signal / noise) if signal and noise else math.inf, overflowed, became_zero)
+
+
+def blocks(before: Tensors, after: Tensors) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the values of both in pieces that stay in the cache, as float64."""
+    for key, x in before.items():
+        values, results = x.reshape(-1), after[key].reshape(-1)
+        for start in range(0, x.size, BLOCK):
+            part = slice(start, start + BLOCK)
+            yield nc.astype(values[part], "float64"), nc.astype(results[part], "float64")
 
 
 HEADINGS = ("format", "bytes before", "bytes after", "SQNR dB", "overflowed", "became zero",
