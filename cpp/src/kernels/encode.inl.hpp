@@ -101,7 +101,7 @@ template <int32_t Format, bool Saturate> NC_INLINE B encode_even_bytes(U a, U b,
         const B signs = sign_bytes(a, b, c, d);
         B result = join_sign<Format>(codes, signs);
         if constexpr (!nan_is_overflow<Format, Saturate>()) {
-            if (any_nan(a, b) || any_nan(c, d)) [[unlikely]]
+            if (any_nan(a, b, c, d)) [[unlikely]]
                 result = byte_select(nan_bytes(a, b, c, d), nan_codes<Format, Saturate>(signs), result);
         }
         return result;
@@ -152,7 +152,7 @@ template <int32_t Format> NC_INLINE U nan_or(U x, U y) {
 
 // Blocks with a NaN are rare: one look for all four vectors.
 template <int32_t Format> NC_INLINE void restore_nan(const U (&x)[4], U (&y)[4]) {
-    if (any_nan(x[0], x[1]) || any_nan(x[2], x[3])) [[unlikely]] {
+    if (any_nan(x[0], x[1], x[2], x[3])) [[unlikely]] {
         for (size_t k = 0; k < 4; ++k)
             y[k] = nan_or<Format>(x[k], y[k]);
     }

@@ -63,8 +63,10 @@ NC_INLINE M gt_u(U a, U b) {
 }
 NC_INLINE M eq(U a, U b) { return _mm256_cmpeq_epi32(a, b); }
 NC_INLINE U select(M m, U a, U b) { return _mm256_blendv_epi8(b, a, m); } // m ? a : b
-NC_INLINE bool any_nan(U a, U b) {
-    return _mm256_movemask_ps(_mm256_cmp_ps(as_float(a), as_float(b), _CMP_UNORD_Q)) != 0;
+NC_INLINE bool any_nan(U a, U b, U c, U d) {
+    const __m256 first = _mm256_cmp_ps(as_float(a), as_float(b), _CMP_UNORD_Q);
+    const __m256 second = _mm256_cmp_ps(as_float(c), as_float(d), _CMP_UNORD_Q);
+    return _mm256_movemask_ps(_mm256_or_ps(first, second)) != 0;
 }
 NC_INLINE U fadd(U a, U b) { return as_bits(_mm256_add_ps(as_float(a), as_float(b))); }
 NC_INLINE U fmul(U a, U b) { return as_bits(_mm256_mul_ps(as_float(a), as_float(b))); }

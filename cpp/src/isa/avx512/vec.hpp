@@ -64,7 +64,10 @@ NC_INLINE M gt(U a, U b) { return _mm512_cmpgt_epi32_mask(a, b); } // signed
 NC_INLINE M gt_u(U a, U b) { return _mm512_cmpgt_epu32_mask(a, b); }
 NC_INLINE M eq(U a, U b) { return _mm512_cmpeq_epi32_mask(a, b); }
 NC_INLINE U select(M m, U a, U b) { return _mm512_mask_blend_epi32(m, b, a); } // m ? a : b
-NC_INLINE bool any_nan(U a, U b) { return _mm512_cmp_ps_mask(as_float(a), as_float(b), _CMP_UNORD_Q) != 0; }
+NC_INLINE bool any_nan(U a, U b, U c, U d) {
+    return (_mm512_cmp_ps_mask(as_float(a), as_float(b), _CMP_UNORD_Q) |
+            _mm512_cmp_ps_mask(as_float(c), as_float(d), _CMP_UNORD_Q)) != 0;
+}
 NC_INLINE U fadd(U a, U b) { return as_bits(_mm512_add_ps(as_float(a), as_float(b))); }
 NC_INLINE U fmul(U a, U b) { return as_bits(_mm512_mul_ps(as_float(a), as_float(b))); }
 // Low 16 bits of each lane: a binary16 code. Immediate: 0 nearest-even, 1 down, 2 up, 3 toward zero.

@@ -1,7 +1,8 @@
 // AVX-512 with VBMI and BF16: the AVX-512 table with overrides of single slots, each bit-equal to the codec.
 //
 //  - byte codes -> float32, float16, bfloat16: byte tables held in registers;
-//  - bfloat16 and float32 -> byte codes, nearest-even: 16-bit lanes, shift and base looked up by exponent;
+//  - bfloat16 -> byte codes, nearest-even: 16-bit lanes, power and base looked up by exponent;
+//  - float32 and float16 -> byte codes, nearest-even: the generic addition fused, its bytes picked by permutations;
 //  - float32 and float16 -> bfloat16: the hardware conversion. It flushes subnormals and keeps NaN payloads, so it is
 //    used only for blocks that a class test shows free of both.
 #include "isa/avx512/vec.hpp"
@@ -127,10 +128,21 @@ template <int32_t Src, int32_t Hub> void table_to_16(const void *src, void *dst,
     });
 }
 
+// Codes with the sign of `signs`, whose top bits alone count. FNUZ has no -0: there 7F + code carries into the top bit
+// unless the code is 0.
+template <int32_t Format> NC_INLINE B join_top_bits(B codes, B signs) {
+    constexpr Row r = row(Format);
+    const B sign_bit = splat_byte(static_cast<uint8_t>(facts(Format).sign_mask));
+    if constexpr (r.bits < 8)
+        signs = _mm512_srli_epi16(signs, 8 - r.bits);
+    if constexpr (r.specials == Specials::fnuz)
+        signs = _mm512_ternarylogic_epi32(signs, _mm512_add_epi8(codes, splat_byte(0x7f)), sign_bit, 0x80);
+    return _mm512_ternarylogic_epi32(codes, signs, sign_bit, 0xF8); // codes | (signs & bit)
+}
+
 // --- 16-bit lanes -> byte codes, nearest-even ----------------------------------------------------------------------
 
-// A word holds a bfloat16: exponent e, fraction; its significand 1.fffffff is an 8-bit integer s (for float32 sources
-// rounded to odd, which is enough for results of up to 6 significant bits). Multiplied by power[e], the bits to keep
+// A word holds a bfloat16: exponent e, fraction; its significand 1.fffffff is an 8-bit integer s. Multiplied by power[e], the bits to keep
 // stand in the high byte and the cut-off ones in the low byte, subnormals included; the code is base[e] + kept + round.
 // Exponents far below and above share the first and last entry, where the power is 0.
 template <int32_t Format, bool Saturate> struct WordEncode {
@@ -200,16 +212,7 @@ template <int32_t Format, bool Saturate> NC_INLINE B encode_words(W a, W b, W si
     code = _mm512_mask_sub_epi8(code, up, code, splat_byte(0xff));
     if constexpr (Tables::needs_limit)
         code = _mm512_min_epu8(code, splat_byte(Tables::beyond));
-    // The sign, last.
-    B signs = _mm512_permutex2var_epi8(a, high, b);
-    if constexpr (r.bits < 8)
-        signs = _mm512_srli_epi16(signs, 8 - r.bits);
-    const B sign_bit = splat_byte(static_cast<uint8_t>(facts(Format).sign_mask));
-    const B joined = _mm512_ternarylogic_epi32(code, signs, sign_bit, 0xF8); // code | (signs & bit)
-    if constexpr (r.specials == Specials::fnuz)
-        return _mm512_mask_mov_epi8(code, _mm512_test_epi8_mask(code, code), joined); // no -0
-    else
-        return joined;
+    return join_top_bits<Format>(code, _mm512_permutex2var_epi8(a, high, b));
 }
 NC_INLINE void store_interleaved_bytes(void *p, B codes, bool stream) {
     store_vector(p, _mm512_permutexvar_epi8(load_table(Gather::undo.at), codes), stream);
@@ -234,51 +237,92 @@ void words_from_bf16(const void *src, void *dst, size_t n, bool stream) noexcept
     });
 }
 
-// Words Part (1 high, 0 low) of two vectors of float32.
-template <int Part> consteval Bytes64 word_order() {
+// --- float32 lanes -> byte codes, nearest-even ----------------------------------------------------------------------
+
+// even_clamped's addition as a multiplication and addition in one: E | bias is the float 2^E (1 + bias ulps), and times
+// 2^(23 - mantissa bits) it is the power of two to add. The sum's exponent field says E again, so its bits from
+// 23 - mantissa bits up and its low byte add up to the code.
+template <int32_t Format, bool Saturate> NC_INLINE U even_sum(U x) {
+    constexpr Row r = row(Format);
+    constexpr uint32_t normal = value_bits<Format>(facts(Format).min_normal);
+    constexpr uint32_t constant = ((normal >> 23) + 23u - r.mantissa_bits) << r.mantissa_bits;
+    constexpr uint32_t bias = (0u - constant) & 0xff;
+    static_assert(bias % 2 == 0);
+    const U a = min_u(band(x, splat(magnitude_f32)), splat(even_limit<Format, Saturate>()));
+    const U e = _mm512_ternarylogic_epi32(max_u(a, splat(normal)), splat(inf_f32), splat(bias), 0xEA); // (a & inf) | bias
+    const U factor = splat(static_cast<uint32_t>(127 + 23 - r.mantissa_bits) << 23);
+    return as_bits(_mm512_fmadd_ps(as_float(e), as_float(factor), as_float(a)));
+}
+
+// Bit offsets, within two lanes, of the low byte and the exponent byte of each; on the even or the odd dword.
+template <int32_t Mantissa, int Place> consteval Bytes64 sum_bytes() {
     Bytes64 index{};
-    for (int w = 0; w < 32; ++w)
-        index.at[2 * w] = static_cast<uint8_t>(2 * w + Part);
+    for (int q = 0; q < 8; ++q) {
+        const uint8_t bits[4] = {0, 32, 23 - Mantissa, 32 + 23 - Mantissa};
+        for (int i = 0; i < 4; ++i)
+            index.at[8 * q + 4 * Place + i] = bits[i];
+    }
     return index;
 }
-struct Halves {
-    static constexpr Bytes64 low = word_order<0>(), high = word_order<1>();
+template <int32_t Mantissa> struct SumBytes {
+    static constexpr Bytes64 even = sum_bytes<Mantissa, 0>(), odd = sum_bytes<Mantissa, 1>();
+};
+// Natural order of one of the two kinds, from two vectors that hold qwords of (two low, two exponent bytes) of the even
+// vector, then of the odd one.
+template <int Part> consteval Bytes64 sum_order() {
+    Bytes64 index{};
+    for (int i = 0; i < 64; ++i) {
+        const int vector = i / 16, lane = i % 16;
+        index.at[i] = static_cast<uint8_t>(8 * (lane / 2) + 4 * (vector % 2) + 2 * Part + lane % 2 + 64 * (vector / 2));
+    }
+    return index;
+}
+consteval Bytes64 top_order() { // the top bytes of two vectors in the low half
+    Bytes64 index{};
+    for (int i = 0; i < 32; ++i)
+        index.at[i] = static_cast<uint8_t>(4 * (i % 16) + 3 + 64 * (i / 16));
+    for (int i = 32; i < 64; ++i)
+        index.at[i] = index.at[i - 32];
+    return index;
+}
+struct SumOrder {
+    static constexpr Bytes64 low = sum_order<0>(), exponent = sum_order<1>(), top = top_order();
 };
 
-// Two vectors of float32 -> their high words, and significands rounded to odd.
-NC_INLINE void odd_words(U x, U y, W &word, W &sig) {
-    word = _mm512_permutex2var_epi16(x, load_table(Halves::high.at), y);
-    const W rest = _mm512_permutex2var_epi16(x, load_table(Halves::low.at), y);
-    const W sticky = _mm512_min_epu16(rest, splat_word(1));
-    sig = _mm512_or_si512(_mm512_ternarylogic_epi32(word, splat_word(0x7f), splat_word(0x80), 0xEA), sticky);
-}
-
 template <int32_t Src, int32_t Format, bool Saturate>
-void words_from_f32(const void *src, void *dst, size_t n, bool stream) noexcept {
+void sums_from_f32(const void *src, void *dst, size_t n, bool stream) noexcept {
     run<static_cast<size_t>(row(Src).storage_bytes), 1>(
         src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+            constexpr Row r = row(Format);
             U x[4];
             load_block<Src>(from, x);
-            W a, b, sig_a, sig_b;
-            odd_words(x[0], x[1], a, sig_a);
-            odd_words(x[2], x[3], b, sig_b);
-            B exponents;
-            const B codes = encode_words<Format, Saturate>(a, b, sig_a, sig_b, exponents);
+            const __m512i even = load_table(SumBytes<r.mantissa_bits>::even.at);
+            const __m512i odd = load_table(SumBytes<r.mantissa_bits>::odd.at);
+            const auto pair = [&](U first, U second) NC_INLINE_LAMBDA {
+                return _mm512_mask_blend_epi32(0xAAAA,
+                                               _mm512_multishift_epi64_epi8(even, even_sum<Format, Saturate>(first)),
+                                               _mm512_multishift_epi64_epi8(odd, even_sum<Format, Saturate>(second)));
+            };
+            const __m512i low_pair = pair(x[0], x[1]), high_pair = pair(x[2], x[3]);
+            const B codes =
+                _mm512_add_epi8(_mm512_permutex2var_epi8(low_pair, load_table(SumOrder::low.at), high_pair),
+                                _mm512_permutex2var_epi8(low_pair, load_table(SumOrder::exponent.at), high_pair));
+            const __m512i top = load_table(SumOrder::top.at);
+            const B signs = _mm512_mask_blend_epi64(0xF0, _mm512_permutex2var_epi8(x[0], top, x[1]),
+                                                    _mm512_permutex2var_epi8(x[2], top, x[3]));
             if constexpr (!nan_is_overflow<Format, Saturate>()) {
-                if (byte_eq(exponents, splat_byte(0xff)) != 0) [[unlikely]] { // Inf or NaN
+                if (any_nan(x[0], x[1], x[2], x[3])) [[unlikely]] {
                     store_bytes(to, encode_even_bytes<Format, Saturate>(x[0], x[1], x[2], x[3]), nt);
                     return;
                 }
             }
-            store_interleaved_bytes(to, codes, nt);
+            store_vector(to, join_top_bits<Format>(codes, signs), nt);
         });
 }
 
 // --- to bfloat16 ---------------------------------------------------------------------------------------------------
 
-NC_INLINE bool hardware_differs(U x) { // NaN or subnormal
-    return _mm512_fpclass_ps_mask(as_float(x), 0xA1) != 0;
-}
+NC_INLINE M hardware_class(U x) { return _mm512_fpclass_ps_mask(as_float(x), 0xA1); } // NaN or subnormal
 NC_INLINE __m512i hardware_bf16(U low, U high) {
     const __m512bh words = _mm512_cvtne2ps_pbh(as_float(high), as_float(low));
     __m512i result;
@@ -294,10 +338,9 @@ void hardware_to_bf16(const void *src, void *dst, size_t n, bool stream) noexcep
             load_block<Src>(from, x);
             bool differs;
             if constexpr (Src == NC_FORMAT_f16) // its values are never subnormal in float32
-                differs = any_nan(x[0], x[1]) || any_nan(x[2], x[3]);
+                differs = any_nan(x[0], x[1], x[2], x[3]);
             else
-                differs = hardware_differs(x[0]) | hardware_differs(x[1]) | hardware_differs(x[2]) |
-                          hardware_differs(x[3]);
+                differs = (hardware_class(x[0]) | hardware_class(x[1]) | hardware_class(x[2]) | hardware_class(x[3])) != 0;
             if (differs) [[unlikely]] {
                 store_even<NC_FORMAT_bf16, Saturate>(to, x, nt);
                 return;
@@ -317,10 +360,10 @@ template <int32_t Format> constexpr void override_bytes(KernelTable &table) {
         table.widen[Format] = &table_to_f32<Format>;
         table.widen16[Format][hub_f16] = &table_to_16<Format, hub_f16>;
         table.widen16[Format][hub_bf16] = &table_to_16<Format, hub_bf16>;
-        table.direct[hub_f32][Format][0] = &words_from_f32<NC_FORMAT_f32, Format, false>;
-        table.direct[hub_f32][Format][1] = &words_from_f32<NC_FORMAT_f32, Format, true>;
-        table.direct[hub_f16][Format][0] = &words_from_f32<NC_FORMAT_f16, Format, false>;
-        table.direct[hub_f16][Format][1] = &words_from_f32<NC_FORMAT_f16, Format, true>;
+        table.direct[hub_f32][Format][0] = &sums_from_f32<NC_FORMAT_f32, Format, false>;
+        table.direct[hub_f32][Format][1] = &sums_from_f32<NC_FORMAT_f32, Format, true>;
+        table.direct[hub_f16][Format][0] = &sums_from_f32<NC_FORMAT_f16, Format, false>;
+        table.direct[hub_f16][Format][1] = &sums_from_f32<NC_FORMAT_f16, Format, true>;
         table.direct[hub_bf16][Format][0] = &words_from_bf16<Format, false>;
         table.direct[hub_bf16][Format][1] = &words_from_bf16<Format, true>;
     }

@@ -67,8 +67,9 @@ NC_INLINE M gt_u(U a, U b) { return vcgtq_u32(a, b); }
 NC_INLINE M eq(U a, U b) { return vceqq_u32(a, b); }
 NC_INLINE U select(M m, U a, U b) { return vbslq_u32(m, a, b); } // m ? a : b
 // The maximum of anything and NaN is NaN here.
-NC_INLINE bool any_nan(U a, U b) {
-    const float32_t largest = vmaxvq_f32(vmaxq_f32(as_float(a), as_float(b)));
+NC_INLINE bool any_nan(U a, U b, U c, U d) {
+    const float32_t largest =
+        vmaxvq_f32(vmaxq_f32(vmaxq_f32(as_float(a), as_float(b)), vmaxq_f32(as_float(c), as_float(d))));
     return largest != largest;
 }
 NC_INLINE U fadd(U a, U b) { return as_bits(vaddq_f32(as_float(a), as_float(b))); }
