@@ -116,7 +116,7 @@ def _bench(args: argparse.Namespace) -> int:
     settings = {"mode": mode, "threads": args.threads, "peers": found.versions, "absent": found.absent}
     result = results.Run(machine.describe(), settings)
     report.show_machine(result)
-    effort = measure.Effort(threads=args.threads, copies_in_memory=args.full)
+    effort = measure.Effort(threads=args.threads, all_peers_in_memory=args.full)
     bench = measure.Bench(Memory(max(map(_memory_of, cases))), found, effort)
     default_threads = nc.get_num_threads()
     nc.set_num_threads(1)

@@ -35,14 +35,15 @@ class Effort:
         Time after which a slow peer (or the portable code) gets no more turns of one case.
     threads
         Number of threads to time besides one; 1 for none.
-    copies_in_memory
-        Whether peers that make their own output also run at sizes where that doubles the memory.
+    all_peers_in_memory
+        Whether peers also run on arrays beyond the caches where that doubles the memory (those that make their own
+        output) or takes long and tells little (between 16 bits and less).
     """
 
     rounds: int = 15
-    peer_patience_ns: int = 400_000_000
+    peer_patience_ns: int = 250_000_000
     threads: int = 1
-    copies_in_memory: bool = False
+    all_peers_in_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ class Bench:
     def _prepare_peers(self, case: Case, buffers: Buffers, want: Array) -> dict[str, tuple[Cast, Difference | None]]:
         prepared = {}
         for peer in self._found.present:
-            if peer.allocates and case.count >= IN_MEMORY and not self._effort.copies_in_memory:
+            costly = peer.allocates or case.section == "16 bit"
+            if costly and case.count >= IN_MEMORY and not self._effort.all_peers_in_memory:
                 continue
             cast = peer.prepare(case.source, case.target, buffers.x, buffers.out)
             if cast is None:
