@@ -30,23 +30,36 @@ struct Pair {
     int32_t src, dst, rounding, overflow;
 };
 
-// The sweep of all 2^32 needs the codec at full speed: float32 at nearest-even with everything known to the compiler.
-using Reference = void (*)(const uint32_t* x, void* out, size_t n);
+// Long sweeps need the codec at full speed: float32 with everything known to the compiler.
+using Reference = void (*)(const uint32_t* x, void* out, size_t n, const uint32_t* words);
 
-template <int32_t Target, int32_t Overflow> void reference_f32(const uint32_t* x, void* out, size_t n) {
+template <int32_t Target, int32_t Overflow, int32_t Rounding>
+void reference_f32(const uint32_t* x, void* out, size_t n, const uint32_t* words) {
     auto* codes = static_cast<Storage<Target>*>(out);
-    for (size_t i = 0; i < n; ++i)
-        codes[i] = static_cast<Storage<Target>>(convert<NC_FORMAT_f32, Target>(x[i], NC_NEAREST_EVEN, Overflow, 0));
+    for (size_t i = 0; i < n; ++i) {
+        const uint32_t random = Rounding == NC_STOCHASTIC ? words[i] : 0;
+        codes[i] = static_cast<Storage<Target>>(convert<NC_FORMAT_f32, Target>(x[i], Rounding, Overflow, random));
+    }
+}
+
+template <int32_t Target, int32_t Overflow> Reference reference_rounding(int32_t rounding) {
+    constexpr Reference by_rounding[] = {
+        &reference_f32<Target, Overflow, NC_NEAREST_EVEN>, &reference_f32<Target, Overflow, NC_TOWARD_ZERO>,
+        &reference_f32<Target, Overflow, NC_UP>,           &reference_f32<Target, Overflow, NC_DOWN>,
+        &reference_f32<Target, Overflow, NC_NEAREST_AWAY>, &reference_f32<Target, Overflow, NC_STOCHASTIC>,
+    };
+    return by_rounding[rounding];
 }
 
 Reference fast_reference(const Pair& pair) {
-    if (pair.src != NC_FORMAT_f32 || pair.rounding != NC_NEAREST_EVEN || pair.overflow == NC_OVERFLOW_RAISE)
+    if (pair.src != NC_FORMAT_f32)
         return nullptr;
+    const bool saturate = pair.overflow == NC_OVERFLOW_SATURATE;
     switch (pair.dst) {
 #define NC_FLOAT(number, ...)                                                                                          \
     case number:                                                                                                       \
-        return pair.overflow == NC_OVERFLOW_IEEE ? &reference_f32<number, NC_OVERFLOW_IEEE>                            \
-                                                 : &reference_f32<number, NC_OVERFLOW_SATURATE>;
+        return saturate ? reference_rounding<number, NC_OVERFLOW_SATURATE>(pair.rounding)                              \
+                        : reference_rounding<number, NC_OVERFLOW_IEEE>(pair.rounding);
 #define NC_INT(...)
 #include "narrowcast/formats.def"
     default: return nullptr;
@@ -90,7 +103,7 @@ void sweep_chunk(const Settings& settings, const Pair& pair, const Inputs& input
         mode.random = buffers.words.data();
     }
     if (const Reference reference = fast_reference(pair))
-        reference(reinterpret_cast<const uint32_t*>(buffers.x.data()), buffers.expected.data(), n);
+        reference(reinterpret_cast<const uint32_t*>(buffers.x.data()), buffers.expected.data(), n, mode.random);
     else
         reference_cast(pair.src, pair.dst, buffers.x.data(), buffers.expected.data(), n, mode);
 
