@@ -195,7 +195,6 @@ struct Gather {
 // come out too, for the search for NaN.
 template <int32_t Format, bool Saturate> NC_INLINE B encode_words(W a, W b, W sig_a, W sig_b, B &exponents) {
     using Tables = WordEncode<Format, Saturate>;
-    constexpr Row r = row(Format);
     const __m512i high = load_table(Gather::high.at), low = load_table(Gather::low.at);
     const __m512i upper = splat_word(0xff00);
     exponents = _mm512_ternarylogic_epi32(_mm512_srli_epi16(a, 7), _mm512_add_epi16(b, b), upper, 0xD8); // upper ? b : a
