@@ -27,7 +27,9 @@ elif ARM:
         # mrs x1, fpcr; str x1, [x0]; mrs x1, fpsr; str x1, [x0, 8]; ret
         "read": b"".join(w.to_bytes(4, "little") for w in (0xD53B4401, 0xF9000001, 0xD53B4421, 0xF9000401, 0xD65F03C0)),
         # ldr x1, [x0]; msr fpcr, x1; ldr x1, [x0, 8]; msr fpsr, x1; ret
-        "write": b"".join(w.to_bytes(4, "little") for w in (0xF9400001, 0xD51B4401, 0xF9400401, 0xD51B4421, 0xD65F03C0)),
+        "write": b"".join(
+            w.to_bytes(4, "little") for w in (0xF9400001, 0xD51B4401, 0xF9400401, 0xD51B4421, 0xD65F03C0)
+        ),
     }
     DEFAULT = 0
     ROUNDING_MODES = {"nearest": 0, "up": 1 << 22, "down": 2 << 22, "zero": 3 << 22}

@@ -3,6 +3,7 @@
 import array as stdlib_array
 import mmap
 import re
+import sys
 from multiprocessing import shared_memory
 
 import ml_dtypes
@@ -18,7 +19,12 @@ E5M2 = [0x38, 0xC2, 0x64]
 
 @pytest.mark.parametrize(
     "dtype",
-    ["float8_e5m2", ml_dtypes.float8_e5m2, np.dtype(ml_dtypes.float8_e5m2), next(row for row in nc.formats() if row.name == "float8_e5m2")],
+    [
+        "float8_e5m2",
+        ml_dtypes.float8_e5m2,
+        np.dtype(ml_dtypes.float8_e5m2),
+        next(row for row in nc.formats() if row.name == "float8_e5m2"),
+    ],
     ids=["name", "scalar type", "dtype", "format"],
 )
 def test_ways_to_name_a_target(dtype):
@@ -46,7 +52,9 @@ def test_integer_targets_point_to_quantize(dtype):
         nc.astype(X, dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float9", "", "FLOAT16", None, 3, [], {}, object(), np.complex64, "S4", str, "O", "M8[s]"])
+@pytest.mark.parametrize(
+    "dtype", ["float9", "", "FLOAT16", None, 3, [], {}, object(), np.complex64, "S4", str, "O", "M8[s]"]
+)
 def test_unknown_targets(dtype):
     with pytest.raises(TypeError, match=r"^dtype is .*allowed are .*float8_e4m3fn"):
         nc.astype(X, dtype)
@@ -133,7 +141,7 @@ def test_read_only():
     assert nc.astype(x, "float8_e5m2").view(np.uint8).tolist() == E5M2
     out = np.zeros(3, np.float16)
     out.flags.writeable = False
-    with pytest.raises(ValueError, match="^out is read-only"):
+    with pytest.raises(ValueError, match=r"^out is read-only"):
         nc.astype(X, "float16", out=out)
     assert not out.any()
 
@@ -242,11 +250,11 @@ def test_buffers_need_src_dtype():
 
 
 def test_wrong_buffers():
-    with pytest.raises(ValueError, match="^x has 7 bytes"):
+    with pytest.raises(ValueError, match=r"^x has 7 bytes"):
         nc.astype(bytes(7), "float16", src_dtype="float32")
     with pytest.raises(ValueError, match="contiguous"):
         nc.astype(memoryview(bytes(8))[::2], "float16", src_dtype="float32")
-    with pytest.raises(TypeError, match="^x is a dict"):
+    with pytest.raises(TypeError, match=r"^x is a dict"):
         nc.astype({}, "float16", src_dtype="float32")
 
 
@@ -291,8 +299,6 @@ def test_tfloat32_comes_as_float32():
 
 def test_no_warnings_and_no_references_kept():
     """Warnings are errors in this suite; and a call gives back what it borrowed."""
-    import sys
-
     x = np.array([1e30, np.nan, 1e-40, -np.inf], np.float32)
     out = np.zeros(4, np.float16)
     before = sys.getrefcount(x), sys.getrefcount(out), sys.getrefcount(out.dtype)

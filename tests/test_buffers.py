@@ -52,11 +52,11 @@ def test_round_trip():
 
 @pytest.mark.parametrize("a", [[1.0], 2.5, b"abc", None, "text"])
 def test_wrong_types(a):
-    with pytest.raises(TypeError, match="^a is a "):
+    with pytest.raises(TypeError, match=r"^a is a "):
         nc.as_buffer(a)
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, "S3", object, "M8[s]"])
 def test_wrong_dtypes(dtype):
-    with pytest.raises(TypeError, match="^a has dtype"):
+    with pytest.raises(TypeError, match=r"^a has dtype"):
         nc.as_buffer(np.zeros(2, dtype))

@@ -98,7 +98,9 @@ def test_errors_are_one_line(arguments, words, capsys):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["nope"], ["inspect"], ["inspect", "1", "--bits", "2"], ["formats", "extra"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["nope"], ["inspect"], ["inspect", "1", "--bits", "2"], ["formats", "extra"]]
+)
 def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
@@ -112,7 +114,11 @@ def test_options(option, capsys):
         cli.main([option])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    assert nc.__version__ in out if option == "--version" else all(c in out for c in ("formats", "info", "inspect", "bench"))
+    assert (
+        nc.__version__ in out
+        if option == "--version"
+        else all(c in out for c in ("formats", "info", "inspect", "bench"))
+    )
 
 
 def command(*arguments, **environment):

@@ -1,15 +1,21 @@
 """The examples in the docstrings of the package, and that everything public has one that says what it must."""
 
+import ast
 import doctest
 import importlib
 import inspect
+import pathlib
 import pkgutil
 
 import pytest
 
 import narrowcast as nc
+from narrowcast import _core
+from narrowcast._astype import astype
 
-MODULES = [m.name for m in pkgutil.iter_modules(nc.__path__, "narrowcast.") if not m.ispkg and m.name != "narrowcast._core"]
+MODULES = [
+    m.name for m in pkgutil.iter_modules(nc.__path__, "narrowcast.") if not m.ispkg and m.name != "narrowcast._core"
+]
 
 
 @pytest.mark.parametrize("name", ["narrowcast", *MODULES])
@@ -19,12 +25,33 @@ def test_examples(name, no_threads_left):
     assert failed == 0
 
 
+def test_the_readmes_examples(no_threads_left):
+    readme = pathlib.Path(__file__).parent.parent / "README.md"
+    if not readme.is_file():
+        pytest.skip("no README here: the tests run from an installed copy")
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    failed, tried = doctest.testfile(str(readme), module_relative=False, optionflags=flags)
+    assert failed == 0
+    assert tried > 5
+
+
 def test_everything_public_has_an_example():
     functions = [getattr(nc, name) for name in nc.__all__ if callable(getattr(nc, name))]
     assert len(functions) > 8
     for function in functions:
         assert inspect.getdoc(function), function
-    for name in ("astype", "finfo", "iinfo", "formats", "inspect", "as_buffer", "isa", "isas", "use_isa", "set_num_threads"):
+    for name in (
+        "astype",
+        "finfo",
+        "iinfo",
+        "formats",
+        "inspect",
+        "as_buffer",
+        "isa",
+        "isas",
+        "use_isa",
+        "set_num_threads",
+    ):
         text = inspect.getdoc(getattr(nc, name))
         assert ">>> " in text, name
         if name not in ("isa", "isas", "formats", "get_num_threads"):
@@ -33,8 +60,6 @@ def test_everything_public_has_an_example():
 
 def test_the_compiled_entry_has_the_signature():
     """astype is a builtin; help() and editors still see its arguments."""
-    from narrowcast._astype import astype
-
     ours, python = inspect.signature(nc.astype), inspect.signature(astype)
     assert list(ours.parameters) == list(python.parameters)
     for name, parameter in python.parameters.items():
@@ -45,11 +70,6 @@ def test_the_compiled_entry_has_the_signature():
 
 def test_the_stub_names_what_the_core_has():
     """_core.pyi and the compiled module agree on names."""
-    import ast
-    import pathlib
-
-    from narrowcast import _core
-
     stub = pathlib.Path(nc.__file__).parent / "_core.pyi"
     names = set()
     for node in ast.parse(stub.read_text(encoding="utf-8")).body:

@@ -39,7 +39,10 @@ def test_it_is_in_python(dummy):
         f"codes = nc.astype(np.array([1, 3.9375, 4, -0.03125]), '{NAME}')\n"
         f"print(float(info.max), codes.dtype, codes.tolist(), nc.astype(codes, 'float32', src_dtype='{NAME}').tolist())"
     )
-    assert run(sys.executable, "-c", script, **dummy).strip() == "3.9375 uint8 [32, 95, 96, 129] [1.0, 3.9375, inf, -0.03125]"
+    assert (
+        run(sys.executable, "-c", script, **dummy).strip()
+        == "3.9375 uint8 [32, 95, 96, 129] [1.0, 3.9375, inf, -0.03125]"
+    )
     assert NAME in run(sys.executable, "-m", "narrowcast.cli", "formats", **dummy)
     assert NAME in run(sys.executable, "-m", "narrowcast.cli", "inspect", "1", **dummy)
 

@@ -61,7 +61,9 @@ def sample(src, dst, options):
     codes = cases.codes_for(src, dst)
     codes = codes[:: max(1, codes.size // 4000)]
     words = oracle.random_words(1, 0, codes.size) if "seed" in options else None
-    return codes, oracle.cast(src, codes, dst, options.get("rounding", "nearest_even"), options.get("overflow", "ieee"), words)
+    return codes, oracle.cast(
+        src, codes, dst, options.get("rounding", "nearest_even"), options.get("overflow", "ieee"), words
+    )
 
 
 @pytest.mark.parametrize("control", CONTROLS)

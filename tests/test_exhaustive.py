@@ -42,7 +42,9 @@ def test_policies_and_roundings(dst):
                 for name in nc.isas():
                     with nc.use_isa(name):
                         got = nc.astype(codes.view(np.float32), dst, rounding=rounding, overflow=overflow).view(storage)
-                    assert np.array_equal(got, expected), f"{name}, {rounding}, {overflow}: {codes[got != expected][:4]}"
+                    assert np.array_equal(got, expected), (
+                        f"{name}, {rounding}, {overflow}: {codes[got != expected][:4]}"
+                    )
 
 
 @pytest.mark.parametrize("src", ["float16", "bfloat16"])

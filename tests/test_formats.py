@@ -21,7 +21,10 @@ def power(value):
 
 def table():
     """The text between the markers."""
-    lines = ["| format | sign.exponent.fraction | bias | largest | smallest normal | smallest | Inf | NaN | -0 |", "|" + " --- |" * 9]
+    lines = [
+        "| format | sign.exponent.fraction | bias | largest | smallest normal | smallest | Inf | NaN | -0 |",
+        "|" + " --- |" * 9,
+    ]
     for row in nc.formats():
         if not row.is_float:
             continue

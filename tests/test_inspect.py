@@ -26,7 +26,11 @@ def test_every_code_by_its_bits(name):
     for code in (place << fmt.shift for place in {i * last // 255 for i in range(256)}):
         found = nc.inspect(code, name, bits=True)
         assert int(found.bits.replace(" ", ""), 2) << fmt.shift == code
-        assert [len(found.sign), len(found.exponent), len(found.fraction)] == [fmt.sign_bits, fmt.exponent_bits, fmt.mantissa_bits]
+        assert [len(found.sign), len(found.exponent), len(found.fraction)] == [
+            fmt.sign_bits,
+            fmt.exponent_bits,
+            fmt.mantissa_bits,
+        ]
         src = "float32" if name == "tfloat32" else name
         stored = oracle.cast(src, np.array([code], fmt.storage), "float64").view(np.float64)[0]
         assert np.array_equal(found.stored, stored, equal_nan=True)
@@ -102,16 +106,16 @@ def test_text():
 
 @pytest.mark.parametrize("value", ["", "one", "1/0", [], None, "0x", "1e999999999", 1j])
 def test_values_that_are_not_numbers(value):
-    with pytest.raises(ValueError, match="^value is "):
+    with pytest.raises(ValueError, match=r"^value is "):
         nc.inspect(value, "float32")
 
 
 @pytest.mark.parametrize("value", [-1, 256, "0x100", "zz", 1.5, None])
 def test_codes_that_are_not_codes(value):
-    with pytest.raises(ValueError, match="^value is "):
+    with pytest.raises(ValueError, match=r"^value is "):
         nc.inspect(value, "float8_e5m2", bits=True)
 
 
 def test_wrong_formats():
-    with pytest.raises(TypeError, match="^dtype is int8"):
+    with pytest.raises(TypeError, match=r"^dtype is int8"):
         nc.inspect(1, "int8")

@@ -10,6 +10,7 @@ import pytest
 
 import narrowcast as nc
 from conftest import ALL_ISAS, REQUIRED_ISAS
+from narrowcast import _config
 
 
 def run(script, **environment):
@@ -21,7 +22,9 @@ def run(script, **environment):
 
 
 def test_required_sets_are_here():
-    assert set(REQUIRED_ISAS) <= set(nc.isas()), f"NARROWCAST_REQUIRE_ISAS asks for {REQUIRED_ISAS}, here are {nc.isas()}"
+    assert set(REQUIRED_ISAS) <= set(nc.isas()), (
+        f"NARROWCAST_REQUIRE_ISAS asks for {REQUIRED_ISAS}, here are {nc.isas()}"
+    )
 
 
 def test_scalar_is_everywhere_and_last():
@@ -73,7 +76,7 @@ def test_threads_do_not_see_each_other():
 
 @pytest.mark.parametrize("name", ["avx9", "", "AVX2", "scalar "])
 def test_an_unknown_name(name):
-    with pytest.raises(ValueError, match="instruction set.*allowed are .*scalar"), nc.use_isa(name):
+    with pytest.raises(ValueError, match=r"instruction set.*allowed are .*scalar"), nc.use_isa(name):
         pass
 
 
@@ -114,7 +117,10 @@ def test_use_isa_overrides_the_environment():
 
 
 def test_the_number_of_threads_comes_from_the_environment():
-    script = CAST + "print(nc.get_num_threads()); nc.astype(x, 'float16'); nc.set_num_threads(2); print(nc.get_num_threads())"
+    script = (
+        CAST
+        + "print(nc.get_num_threads()); nc.astype(x, 'float16'); nc.set_num_threads(2); print(nc.get_num_threads())"
+    )
     assert run(script, NARROWCAST_NUM_THREADS="5")[:2] == (0, "5\n2")
     assert run(script, NARROWCAST_NUM_THREADS="")[:2] == (0, "1\n2")
 
@@ -131,8 +137,6 @@ def test_a_wrong_number_of_threads_in_the_environment(value):
 
 def test_the_choice_reaches_the_core(isa):
     """The fast entry and the general one hand the name down: a name the core must refuse is refused by both."""
-    from narrowcast import _config
-
     x = np.ones(5, np.float32)
     token = _config.chosen_isa.set("no such set")
     try:

@@ -3,7 +3,10 @@
 Every slot of a kernel table is reached here through some pair and rounding; that is what FAMILIES lists.
 """
 
+import ctypes
+import faulthandler
 import functools
+import os
 
 import numpy as np
 import pytest
@@ -32,6 +35,13 @@ FAMILIES = {
     "raise": [(s, t, {"overflow": "raise"}) for s in (*HUBS, "float64") for t in ("float8_e5m2", "bfloat16") if s != t],
     "copy": [(s, s, NEAREST) for s in ("float64", *HUBS, "float8_e4m3fn")],
 }
+TWO_STEPS = [
+    ("float32", "float8_e4m3fn"),
+    ("float64", "float16"),
+    ("float8_e5m2", "float32"),
+    ("bfloat16", "float4_e2m1fn"),
+    ("int64", "bfloat16"),
+]
 EMULATED = ("widen", "direct", "encode", "wide")
 
 
@@ -68,7 +78,24 @@ def guarded():
         region.close()
 
 
-@pytest.mark.parametrize("family", [pytest.param(f, marks=pytest.mark.emulated if f in EMULATED else ()) for f in FAMILIES])
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("place", [-1, 1])
+def test_the_guard_guards(place, guarded):
+    """A child that touches the byte before or after the region dies of it."""
+    region = guarded[0].bytes
+    address = region.ctypes.data - 1 if place < 0 else region.ctypes.data + region.size
+    child = os.fork()
+    if child == 0:
+        faulthandler.disable()
+        ctypes.string_at(address, 1)
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=pytest.mark.emulated if f in EMULATED else ()) for f in FAMILIES]
+)
 def test_every_length_between_guard_pages(family, isa, guarded):
     """The input and the output end at, or begin after, memory that cannot be touched; what is beside them stays."""
     source, target = guarded
@@ -81,7 +108,9 @@ def test_every_length_between_guard_pages(family, isa, guarded):
                 target.bytes.fill(0xA5)
                 cast_into(x, src, dst, out, options)
                 assert np.array_equal(out, expected[:n]), f"{src} -> {dst}, {options}, n={n}, {place}"
-                beside = target.bytes[: -out.nbytes or None][-64:] if place == "at_end" else target.bytes[out.nbytes :][:64]
+                beside = (
+                    target.bytes[: -out.nbytes or None][-64:] if place == "at_end" else target.bytes[out.nbytes :][:64]
+                )
                 assert np.all(beside == 0xA5), f"{src} -> {dst}, {options}, n={n}, {place}: wrote beside out"
 
 
@@ -99,14 +128,17 @@ def test_every_misalignment(family, isa):
             x[...] = codes[:n]
             target.fill(0xA5)
             cast_into(x, src, dst, out, options)
-            assert np.array_equal(out, expected[:n]), f"{src} -> {dst}, {options}, n={n}, offsets {x_offset}, {out_offset}"
-            untouched = np.count_nonzero(target[:out_offset] != 0xA5) + np.count_nonzero(target[out_offset + out.nbytes :] != 0xA5)
+            assert np.array_equal(out, expected[:n]), (
+                f"{src} -> {dst}, {options}, n={n}, offsets {x_offset}, {out_offset}"
+            )
+            untouched = np.count_nonzero(target[:out_offset] != 0xA5) + np.count_nonzero(
+                target[out_offset + out.nbytes :] != 0xA5
+            )
             assert untouched == 0
 
 
 @pytest.mark.emulated
-@pytest.mark.parametrize(("src", "dst"), [("float32", "float8_e4m3fn"), ("float64", "float16"), ("float8_e5m2", "float32"),
-                                          ("bfloat16", "float4_e2m1fn"), ("int64", "bfloat16")])  # fmt: skip
+@pytest.mark.parametrize(("src", "dst"), TWO_STEPS)
 def test_lengths_around_the_tile(src, dst, isa):
     """Two-step casts work in tiles; no length may fall between them."""
     codes = np.resize(sample(src, dst, ())[0], 4096)
@@ -117,8 +149,7 @@ def test_lengths_around_the_tile(src, dst, isa):
 
 
 @pytest.mark.parametrize("step", [2, 3, -1, -5])
-@pytest.mark.parametrize(("src", "dst"), [("float32", "float8_e5m2"), ("float64", "bfloat16"), ("float8_e4m3fn", "float32"),
-                                          ("float16", "float6_e2m3fn")])  # fmt: skip
+@pytest.mark.parametrize(("src", "dst"), TWO_STEPS)
 def test_strided_between_guard_pages(src, dst, step, isa, guarded):
     """A strided view's last element may be the last byte that exists."""
     source, target = guarded

@@ -57,7 +57,9 @@ def test_decodes_as_ml_dtypes(src, dst):
 
 
 @pytest.mark.parametrize("dst", WITH_DTYPE)
-@pytest.mark.parametrize("src", [n for n in oracle.SOURCES if n not in ("float64", "int32", "uint32", "int64", "uint64")])
+@pytest.mark.parametrize(
+    "src", [n for n in oracle.SOURCES if n not in ("float64", "int32", "uint32", "int64", "uint64")]
+)
 def test_encodes_as_ml_dtypes(src, dst):
     codes = cases.codes_for(src, dst)
     bits = oracle.FLOATS[src].bits if src in oracle.FLOATS else max(oracle.INTEGERS[src][0], 8)
@@ -164,7 +166,9 @@ def test_rounds_as_softfloat(src, dst, rounding):
     before = softfloat.get_rounding_mode()
     softfloat.set_rounding_mode(softfloat.RoundingMode[SOFTFLOAT[rounding]])
     try:
-        theirs = [int.from_bytes(convert(make(int(c).to_bytes(codes.itemsize, "big"))).to_bytes(), "big") for c in codes]
+        theirs = [
+            int.from_bytes(convert(make(int(c).to_bytes(codes.itemsize, "big"))).to_bytes(), "big") for c in codes
+        ]
     finally:
         softfloat.set_rounding_mode(before)
     ours = oracle.cast(src, codes, dst, rounding)
@@ -217,7 +221,10 @@ def test_int64_values_are_exact():
     for src in ("int64", "uint64"):
         codes = cases.codes_for(src, "float64")
         values = oracle.decode(src, codes)
-        exact = [(-1 if n else 1) * (int(m) + int(r)) for n, m, r in zip(values.negative, values.magnitude, values.residual, strict=True)]
+        exact = [
+            (-1 if n else 1) * (int(m) + int(r))
+            for n, m, r in zip(values.negative, values.magnitude, values.residual, strict=True)
+        ]
         assert exact == [int(v) for v in codes.view(src)]
 
 

@@ -34,7 +34,9 @@ def test_in_place_narrowing(src, dst, options, n, isa):
     """Any two contiguous arrays that start together, if out's items are no larger; threads= is allowed, and ignored."""
     codes = np.resize(cases.codes_for(src, dst), n)
     words = oracle.random_words(3, 0, n) if "seed" in options else None
-    expected = oracle.cast(src, codes, dst, options.get("rounding", "nearest_even"), options.get("overflow", "ieee"), words)
+    expected = oracle.cast(
+        src, codes, dst, options.get("rounding", "nearest_even"), options.get("overflow", "ieee"), words
+    )
     memory = codes.copy()
     out = memory.view(oracle.storage_dtype(dst))[:n]
     nc.astype(cases.array(src, memory), dst, out=out, threads=3, **options)
@@ -79,9 +81,21 @@ def regions():
         "transposed in place": (f32[:100].reshape(10, 10), f32[:100].reshape(10, 10).T, "tfloat32"),
         "two axes, row gaps": (f64[:100].reshape(10, 10)[:, :7], u8[:70].reshape(10, 7), "float8_e4m3fn"),
         "broadcast input": (np.broadcast_to(f32[:1], (50,)), u8[:50], "float8_e5m2"),
-        "out with a zero stride": (np.ones(10, np.float32), np.lib.stride_tricks.as_strided(u8, (10,), (0,)), "float8_e5m2"),
-        "out overlaps itself": (np.ones((5, 5), np.float32), np.lib.stride_tricks.as_strided(u16, (5, 5), (4, 2)), "float16"),
-        "out overlaps itself by a byte": (np.ones(9, np.float32), np.lib.stride_tricks.as_strided(u16, (9,), (1,)), "float16"),
+        "out with a zero stride": (
+            np.ones(10, np.float32),
+            np.lib.stride_tricks.as_strided(u8, (10,), (0,)),
+            "float8_e5m2",
+        ),
+        "out overlaps itself": (
+            np.ones((5, 5), np.float32),
+            np.lib.stride_tricks.as_strided(u16, (5, 5), (4, 2)),
+            "float16",
+        ),
+        "out overlaps itself by a byte": (
+            np.ones(9, np.float32),
+            np.lib.stride_tricks.as_strided(u16, (9,), (1,)),
+            "float16",
+        ),
     }
 
 

@@ -9,9 +9,9 @@ import narrowcast as nc
 import oracle
 
 pytest.importorskip("hypothesis")
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from hypothesis.extra import numpy as hnp  # noqa: E402
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 settings.register_profile("narrowcast", deadline=None, max_examples=120, derandomize=True, database=None)
 settings.load_profile("narrowcast")
@@ -62,7 +62,9 @@ def answer(src, array, dst, options):
 def test_any_array_gives_what_the_oracle_gives(data, src, dst, options, isa, threads):
     array = data.draw(codes(src))
     with nc.use_isa(isa):
-        got = nc.astype(array.view(oracle.numpy_dtype(src)) if array.ndim else array, dst, src_dtype=src, threads=threads, **options)
+        got = nc.astype(
+            array.view(oracle.numpy_dtype(src)) if array.ndim else array, dst, src_dtype=src, threads=threads, **options
+        )
     assert got.shape == array.shape
     assert np.array_equal(np.asarray(got).view(oracle.storage_dtype(dst)), answer(src, array, dst, options))
 
@@ -93,7 +95,12 @@ def test_casting_twice_changes_nothing_more(data, dst, options, isa):
     assert np.array_equal(again[number], once[number])
 
 
-@given(st.data(), st.sampled_from([t for t in oracle.TARGETS if t != "float8_e8m0fnu"]), st.sampled_from(oracle.POLICIES), ISAS)
+@given(
+    st.data(),
+    st.sampled_from([t for t in oracle.TARGETS if t != "float8_e8m0fnu"]),
+    st.sampled_from(oracle.POLICIES),
+    ISAS,
+)
 def test_down_mirrors_up(data, dst, overflow, isa):
     array = data.draw(codes("float64"))
     x = array.view(np.float64) if array.ndim else np.asarray(array).view(np.float64)
@@ -106,7 +113,9 @@ def test_down_mirrors_up(data, dst, overflow, isa):
 
 @given(st.data(), st.sampled_from(oracle.NARROW), st.sampled_from(oracle.DETERMINISTIC), ISAS)
 def test_order_is_kept(data, dst, rounding, isa):
-    values = data.draw(hnp.arrays(np.float64, st.integers(0, 300), elements=st.floats(allow_nan=False, allow_infinity=False)))
+    values = data.draw(
+        hnp.arrays(np.float64, st.integers(0, 300), elements=st.floats(allow_nan=False, allow_infinity=False))
+    )
     x = np.sort(np.abs(values) if dst == "float8_e8m0fnu" else values)
     with nc.use_isa(isa):
         rounded = nc.astype(nc.astype(x, dst, rounding=rounding, overflow="saturate"), "float64")

@@ -16,8 +16,14 @@ EVEN, ZERO, UP, DOWN, AWAY = "nearest_even", "toward_zero", "up", "down", "neare
 # (format, rounding, value, code)
 GOLDEN = [
     # The ties of FP4, whose values are 0 .5 1 1.5 2 3 4 6.
-    *[("float4_e2m1fn", EVEN, x, c) for x, c in [(0.25, 0), (0.75, 2), (1.25, 2), (1.75, 4), (2.5, 4), (3.5, 6), (5, 6)]],
-    *[("float4_e2m1fn", AWAY, x, c) for x, c in [(0.25, 1), (0.75, 2), (1.25, 3), (1.75, 4), (2.5, 5), (3.5, 6), (5, 7)]],
+    *[
+        ("float4_e2m1fn", EVEN, x, c)
+        for x, c in [(0.25, 0), (0.75, 2), (1.25, 2), (1.75, 4), (2.5, 4), (3.5, 6), (5, 6)]
+    ],
+    *[
+        ("float4_e2m1fn", AWAY, x, c)
+        for x, c in [(0.25, 1), (0.75, 2), (1.25, 3), (1.75, 4), (2.5, 5), (3.5, 6), (5, 7)]
+    ],
     *[("float4_e2m1fn", ZERO, x, c) for x, c in [(0.49, 0), (-0.49, 8), (5.9, 6), (-5.9, 14), (1e30, 7)]],
     *[("float4_e2m1fn", UP, x, c) for x, c in [(0.01, 1), (-0.49, 8), (4.1, 7), (-5.9, 14), (-1e30, 15)]],
     *[("float4_e2m1fn", DOWN, x, c) for x, c in [(0.49, 0), (-0.01, 9), (5.9, 6), (-4.1, 15), (1e30, 7)]],
@@ -32,21 +38,33 @@ GOLDEN = [
     *[("float16", EVEN, x, c) for x, c in [(65519.99, 0x7BFF), (65520, 0x7C00), (-65520, 0xFC00)]],
     *[("float16", UP, x, c) for x, c in [(65504.01, 0x7C00), (-1e9, 0xFBFF)]],
     # Subnormals: half of the smallest one ties to zero, a hair more does not.
-    *[("float16", EVEN, x, c) for x, c in [(2.0**-25, 0), (1.001 * 2.0**-25, 1), (3 * 2.0**-25, 2), (-(2.0**-25), 0x8000)]],
+    *[
+        ("float16", EVEN, x, c)
+        for x, c in [(2.0**-25, 0), (1.001 * 2.0**-25, 1), (3 * 2.0**-25, 2), (-(2.0**-25), 0x8000)]
+    ],
     *[("float8_e4m3fnuz", EVEN, x, c) for x, c in [(-(2.0**-11), 0), (-(2.0**-10), 0x81), (-1e-30, 0), (248, 0x80)]],
     *[("float8_e4m3fnuz", DOWN, x, c) for x, c in [(-1e-30, 0x81), (1e-30, 0)]],
     *[("float8_e5m2fnuz", EVEN, x, c) for x, c in [(61440, 0x80), (-61440, 0x80), (57344, 0x7F)]],
     # bfloat16: 1 + 2^-8 is half way between two neighbours.
     *[("bfloat16", EVEN, x, c) for x, c in [(1 + 2.0**-8, 0x3F80), (1 + 3 * 2.0**-8, 0x3F82)]],
     *[("bfloat16", AWAY, x, c) for x, c in [(1 + 2.0**-8, 0x3F81), (-(1 + 2.0**-8), 0xBF81)]],
-    *[("tfloat32", EVEN, x, c) for x, c in [(1 + 2.0**-11, 0x3F800000), (1 + 3 * 2.0**-11, 0x3F804000), (3.4018e38, 0x7F7FE000)]],
+    *[
+        ("tfloat32", EVEN, x, c)
+        for x, c in [(1 + 2.0**-11, 0x3F800000), (1 + 3 * 2.0**-11, 0x3F804000), (3.4018e38, 0x7F7FE000)]
+    ],
     # E8M0: ties up, and its own rules at both ends.
     *[("float8_e8m0fnu", EVEN, x, c) for x, c in [(1, 127), (1.25, 127), (1.5, 128), (1.75, 128), (3, 129)]],
-    *[("float8_e8m0fnu", EVEN, x, c) for x, c in [(2.0**-149, 0), (2.0**-127, 0), (1.001 * 2.0**-127, 1), (2.0**127, 0xFE)]],
+    *[
+        ("float8_e8m0fnu", EVEN, x, c)
+        for x, c in [(2.0**-149, 0), (2.0**-127, 0), (1.001 * 2.0**-127, 1), (2.0**127, 0xFE)]
+    ],
     *[("float8_e8m0fnu", EVEN, x, c) for x, c in [(1.5 * 2.0**127, 0xFF), (0, 0xFF), (-0.0, 0xFF), (-1, 0xFF)]],
     *[("float8_e8m0fnu", DOWN, x, c) for x, c in [(1.99, 127), (1.99 * 2.0**-127, 0), (1.99 * 2.0**127, 0xFE)]],
     *[("float8_e8m0fnu", ZERO, x, c) for x, c in [(1.99, 127), (1.99 * 2.0**127, 0xFE), (-1, 0xFF)]],
-    *[("float8_e8m0fnu", UP, x, c) for x, c in [(1.01, 128), (1.01 * 2.0**-127, 1), (1.01 * 2.0**127, 0xFF), (2.0**-149, 0)]],
+    *[
+        ("float8_e8m0fnu", UP, x, c)
+        for x, c in [(1.01, 128), (1.01 * 2.0**-127, 1), (1.01 * 2.0**127, 0xFF), (2.0**-149, 0)]
+    ],
 ]
 
 
@@ -99,7 +117,9 @@ def test_rounds_once(isa):
 
 @pytest.mark.parametrize("overflow", oracle.POLICIES)
 @pytest.mark.parametrize("rounding", oracle.DETERMINISTIC)
-@pytest.mark.parametrize("dst", ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float6_e2m3fn", "float4_e2m1fn"])
+@pytest.mark.parametrize(
+    "dst", ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float6_e2m3fn", "float4_e2m1fn"]
+)
 def test_properties_of_rounding(dst, rounding, overflow):
     """Monotone; stable when repeated; and up(x) == -down(-x)."""
     x = cases.boundaries(dst)

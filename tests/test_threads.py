@@ -112,7 +112,10 @@ def test_the_gil_is_released():
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python is built with the lock")
 def test_importing_keeps_free_threading():
-    script = "import sys, numpy, ml_dtypes; before = sys._is_gil_enabled(); import narrowcast; sys.exit(sys._is_gil_enabled() != before)"
+    script = (
+        "import sys, numpy, ml_dtypes; before = sys._is_gil_enabled(); import narrowcast; "
+        "sys.exit(sys._is_gil_enabled() != before)"
+    )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
@@ -151,7 +154,9 @@ def test_the_default_number(no_threads_left):
     assert np.array_equal(nc.astype(x, "float16"), x.astype(np.float16))
 
 
-@pytest.mark.parametrize(("value", "error"), [(-1, ValueError), (2.5, TypeError), ("2", TypeError), (10**6, ValueError)])
+@pytest.mark.parametrize(
+    ("value", "error"), [(-1, ValueError), (2.5, TypeError), ("2", TypeError), (10**6, ValueError)]
+)
 def test_a_wrong_number(value, error, no_threads_left):
     with pytest.raises(error, match=r"^n is "):
         nc.set_num_threads(value)

@@ -88,7 +88,10 @@ def test_mixed_kinds():
 def test_formats_torch_lacks_come_as_codes():
     got = nc.astype(torch.tensor([1.5, -2.0]), "float6_e3m2fn")
     assert isinstance(got, torch.Tensor)
-    assert codes_of(got).tolist() == oracle.cast("float32", np.array([1.5, -2], np.float32).view(np.uint32), "float6_e3m2fn").tolist()
+    assert (
+        codes_of(got).tolist()
+        == oracle.cast("float32", np.array([1.5, -2], np.float32).view(np.uint32), "float6_e3m2fn").tolist()
+    )
     assert nc.astype(torch.tensor([1 + 2.0**-12]), "tfloat32").dtype is torch.float32
 
 
@@ -110,7 +113,7 @@ def test_copy_false():
     ids=["gradient", "sparse", "complex", "meta", "lazy negation"],
 )
 def test_tensors_that_are_refused(make, error):
-    with pytest.raises(error, match="^x "):
+    with pytest.raises(error, match=r"^x "):
         nc.astype(make(), "float16")
 
 
