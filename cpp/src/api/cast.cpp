@@ -41,14 +41,17 @@ struct Part {
     const Layout* layout;
 };
 
+// The last-level cache that one call may count on. Some machines, virtual ones above all, report the sum over all core
+// complexes or sockets; a core has no more than its own complex's share.
 size_t last_level_cache() noexcept {
+    constexpr size_t usual = size_t{32} << 20;
     static const size_t bytes = []() -> size_t {
 #if defined(_SC_LEVEL3_CACHE_SIZE)
         const long found = sysconf(_SC_LEVEL3_CACHE_SIZE);
         if (found > 0)
-            return static_cast<size_t>(found);
+            return std::min(static_cast<size_t>(found), usual);
 #endif
-        return size_t{32} << 20;
+        return usual;
     }();
     return bytes;
 }
