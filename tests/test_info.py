@@ -74,8 +74,8 @@ def test_finfo_has_the_typed_facts(name):
     assert name in repr(info)
 
 
-FINFO = """dtype bits eps epsneg iexp machep max maxexp min minexp negep nexp nmant precision resolution
-           smallest_normal smallest_subnormal tiny""".split()
+FINFO = "dtype bits eps epsneg iexp machep max maxexp min minexp negep nexp nmant precision resolution tiny"
+FINFO += " smallest_normal smallest_subnormal"
 
 
 @pytest.mark.parametrize("name", [n for n in FLOATS if oracle.numpy_dtype(n).name == n])
@@ -84,7 +84,7 @@ def test_finfo_agrees_with_ml_dtypes_and_numpy(name):
     others = [ml_dtypes.finfo(oracle.numpy_dtype(name))]
     others += [np.finfo(name)] if name in ("float16", "float32", "float64") else []
     for theirs in others:
-        for key in FINFO:
+        for key in FINFO.split():
             value, expected = getattr(ours, key), getattr(theirs, key)
             assert value == expected, key
             if isinstance(expected, np.generic):  # ml_dtypes gives some of FP6's and FP4's as Python floats
