@@ -44,7 +44,7 @@ struct Part {
 // The last-level cache that one call may count on. Some machines, virtual ones above all, report the sum over all core
 // complexes or sockets; a core has no more than its own complex's share.
 size_t last_level_cache() noexcept {
-    constexpr size_t usual = size_t{32} << 20;
+    static constexpr size_t usual = size_t{32} << 20;
     static const size_t bytes = []() -> size_t {
 #if defined(_SC_LEVEL3_CACHE_SIZE)
         const long found = sysconf(_SC_LEVEL3_CACHE_SIZE);
