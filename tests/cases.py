@@ -130,6 +130,11 @@ def array(src, codes):
     return codes.view(oracle.numpy_dtype(src))
 
 
+def reading(src):
+    """The options that astype needs to read array(src, codes): none, if its dtype says it all."""
+    return {} if oracle.has_dtype(src) else {"src_dtype": src}
+
+
 def numpy_cast(x, dtype):
     """x.astype(dtype) of numpy and ml_dtypes; through float32, which is exact, for pairs that they do not cast."""
     with np.errstate(all="ignore"):

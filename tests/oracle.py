@@ -21,7 +21,7 @@ ROUNDINGS = ("nearest_even", "toward_zero", "up", "down", "nearest_away", "stoch
 DETERMINISTIC = ROUNDINGS[:-1]
 POLICIES = ("ieee", "saturate")
 
-# The dummy row stands only where test_dummy_format.py says that the build under test has it.
+# The dummy row stands only where the build under test has it; conftest.py says so.
 SPECS = {
     name: spec
     for name, spec in tomllib.loads((pathlib.Path(__file__).parent / "specs.toml").read_text(encoding="utf-8")).items()
@@ -135,6 +135,11 @@ def numpy_dtype(name):
         scalar = getattr(ml_dtypes, name, None) or getattr(np, name, None)
         return np.dtype(scalar) if scalar is not None else FLOATS[name].storage
     raise KeyError(name)
+
+
+def has_dtype(name):
+    """Whether arrays of this format say what they hold; those of tfloat32 and the dummy row do not."""
+    return numpy_dtype(name).name == name
 
 
 def storage_dtype(name):

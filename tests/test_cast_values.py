@@ -18,9 +18,9 @@ import oracle
 def check(src, dst, rounding="nearest_even", overflow="ieee"):
     """One cast of all the codes for this pair, compared with the oracle."""
     codes = cases.codes_for(src, dst)
-    more = {"seed": cases.SEED, "offset": cases.OFFSET} if rounding == "stochastic" else {}
-    if oracle.numpy_dtype(src).name != src:
-        more["src_dtype"] = src  # no dtype says what these codes are
+    more = cases.reading(src)
+    if rounding == "stochastic":
+        more |= {"seed": cases.SEED, "offset": cases.OFFSET}
     got = nc.astype(cases.array(src, codes), dst, rounding=rounding, overflow=overflow, **more)
     assert got.dtype == oracle.numpy_dtype(dst)
     got = got.view(oracle.storage_dtype(dst))

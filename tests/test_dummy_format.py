@@ -29,7 +29,7 @@ def dummy(tmp_path_factory):
     target = tmp_path_factory.mktemp("dummy")
     run(sys.executable, "-m", "pip", "install", "--quiet", "--no-build-isolation", "--no-deps", "--target", str(target),
         "-Ccmake.define.NARROWCAST_DUMMY_FORMAT=ON", str(ROOT))  # fmt: skip
-    return {"PYTHONPATH": str(target), "NARROWCAST_DUMMY_FORMAT": "1"}
+    return {"PYTHONPATH": str(target)}
 
 
 def test_it_is_in_python(dummy):

@@ -12,7 +12,7 @@ import oracle
 pytestmark = pytest.mark.exhaustive
 
 CHUNK = 1 << 24
-WITH_DTYPE = [name for name in oracle.NARROW if oracle.numpy_dtype(name).name == name]
+WITH_DTYPE = [name for name in oracle.NARROW if oracle.has_dtype(name)]
 
 
 @pytest.mark.parametrize("dst", WITH_DTYPE)

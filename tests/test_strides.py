@@ -49,6 +49,7 @@ def answer(src, codes, dst, **options):
     return oracle.cast(src, codes, dst, **options).reshape(codes.shape)
 
 
+@pytest.mark.emulated
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("src", "dst"), PAIRS)
 def test_strided_input(src, dst, layout, isa):
