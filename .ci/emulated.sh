@@ -80,9 +80,7 @@ leg_arm_wheel() {
         -Ccmake.define.Python_NumPy_INCLUDE_DIR="$site/numpy/_core/include" \
         -Ccmake.define.PYTHON_MODULE_EXTENSION="$suffix" "$TREE"
     "$PYTHON" -m zipfile -e "$WORK"/arm-dist/*.whl "$site"
-    local cpu
-    for cpu in max cortex-a53; do
-        QEMU_CPU=$cpu PYTHONPATH=$site NARROWCAST_REQUIRE_ISAS=neon \
-            qemu-aarch64 -L "$root" "$root/usr/bin/python3.11" -m pytest -q -m emulated -p no:cacheprovider tests
-    done
+    local suite="qemu-aarch64 -L $root $root/usr/bin/python3.11 -m pytest -q -m emulated -p no:cacheprovider tests"
+    export PYTHONPATH=$site NARROWCAST_REQUIRE_ISAS=neon
+    in_parallel "QEMU_CPU=max $suite" "QEMU_CPU=cortex-a53 $suite"
 }

@@ -31,8 +31,6 @@ build() { PATH=$TOOLS/bin:$PATH cmake --build "$BUILD/$1" -j 2; }
 # All C++ tests of a build tree; none at all is a failure.
 run_ctest() { PATH=$TOOLS/bin:$PATH ctest --test-dir "$BUILD/$1" --no-tests=error "${@:2}"; }
 
-sweep() { "$BUILD/gcc/sweep" "$@"; }
-
 # Installs the package into a virtual environment with the build tools at hand: install_package VENV [pip options]
 install_package() {
     local venv=$1

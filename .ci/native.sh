@@ -46,12 +46,12 @@ leg_gcc_debug() { compiler_leg gcc_debug Debug g++; }
 leg_clang() { compiler_leg clang Release clang++-19; }
 leg_clang_debug() { compiler_leg clang_debug Debug clang++-19; }
 
-# What the objects of the instruction sets export, at -O3 and at -O0.
+# What the objects of the instruction sets export, optimised and not, from both compilers.
 leg_objects() {
-    local name
-    for name in gcc gcc_debug clang clang_debug; do
-        NARROWCAST_BUILD_DIR=$BUILD/$name "$TOOLS/bin/python" -m pytest -q -p no:cacheprovider tests/test_objects.py
-    done
+    new_test_venv "$WORK/package"
+    install_package "$WORK/package"
+    NARROWCAST_BUILD_DIR=$BUILD/gcc:$BUILD/gcc_debug:$BUILD/clang:$BUILD/clang_debug \
+        "$WORK/package/bin/python" -m pytest -q -p no:cacheprovider tests/test_objects.py
 }
 
 # One more row in formats.def, and nothing else, gives a format that works everywhere.
@@ -61,9 +61,7 @@ leg_dummy() {
     run_ctest dummy
     "$BUILD/dummy/sweep" --targets float8_e2m5
     "$BUILD/dummy/sweep" --sources float8_e2m5
-    new_test_venv "$WORK/dummy"
-    install_package "$WORK/dummy" -Ccmake.define.NARROWCAST_DUMMY_FORMAT=ON
-    "$WORK/dummy/bin/python" -m pytest -q -p no:cacheprovider tests -k 'e2m5 or dummy'
+    PATH=$TOOLS/bin:$PATH "$WORK/package/bin/python" -m pytest -q -p no:cacheprovider --dummy tests/test_dummy_format.py
 }
 
 # A virtual environment that sees the tools' packages, for one build of narrowcast.
@@ -73,13 +71,16 @@ new_test_venv() {
         >"$("$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tools.pth"
 }
 
-# Every instruction set against the scalar codec: all 2^32 float32 inputs at nearest-even, the other modes and sources
-# on every rounding boundary and 1/16 of the rest, and arrays long enough for stores that pass by the caches.
+# Every vector instruction set against the scalar codec: all 2^32 float32 inputs at nearest-even, 1/16 of them and every
+# rounding boundary in the other modes; every set, the scalar one too, with every source; and arrays that are long enough
+# for stores that pass by the caches.
 leg_sweep() {
-    export NARROWCAST_REQUIRE_ISAS
+    local vector f32='--sources float32 --overflow ieee,saturate'
+    vector=$(required_isas | sed 's/,scalar$//')
     NARROWCAST_REQUIRE_ISAS=$(required_isas)
-    sweep --sources float32 --rounding nearest_even --overflow ieee,saturate --stride 1
-    sweep --sources float32 --rounding toward_zero,up,down,nearest_away,stochastic --stride 16
-    sweep --stride 257
-    sweep --sources float32,float16 --rounding nearest_even --overflow ieee --stride 64 --chunk 67108864 --threads 1
+    export NARROWCAST_REQUIRE_ISAS
+    "$BUILD/gcc/sweep" $f32 --rounding nearest_even --isa "$vector" --stride 1
+    "$BUILD/gcc/sweep" $f32 --rounding toward_zero,up,down,nearest_away,stochastic --isa "$vector" --stride 16
+    "$BUILD/gcc/sweep"
+    "$BUILD/gcc/sweep" $f32 --rounding nearest_even --stride 64 --chunk 67108864 --threads 1
 }
