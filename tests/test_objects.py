@@ -26,7 +26,7 @@ def run(*command):
 def check_objects(tree):
     """Every ISA object of a build tree; the names of the sets that were found."""
     found = set()
-    for path in sorted(tree.rglob("kernels.cpp.o*")):
+    for path in sorted(p for p in tree.rglob("kernels.cpp.*") if p.suffix in (".o", ".obj")):
         name = next((part for part in path.parts if part.startswith("narrowcast_isa_")), "").removesuffix(".dir")
         name = name.removeprefix("narrowcast_isa_")
         if not name:
