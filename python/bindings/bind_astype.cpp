@@ -1,5 +1,5 @@
-// The hot entry of astype, called straight through METH_FASTCALL: a contiguous ndarray in native byte order, a target
-// that stands in Python's table, the deterministic roundings, and out= of the same layout. It decides nothing: any call
+// The hot entry of astype, called straight through METH_FASTCALL: an ndarray in native byte order, a target that stands
+// in Python's table, the deterministic roundings, and an ndarray as out=. It decides nothing: any call
 // that is not exactly this, and any call the core refuses, goes on unchanged to the Python function `slow`, which
 // checks, explains and raises.
 #include <atomic>
@@ -161,25 +161,56 @@ std::int32_t target_format(const Entry& entry, PyObject* dtype) noexcept {
     return static_cast<std::int32_t>(PyLong_AsLong(code));
 }
 
-// out, if it is an array of x's layout that holds the result's dtype or its bits as unsigned integers.
-PyArrayObject* usable_out(PyObject* out, PyArrayObject* x, const PyArray_Descr* result, int layout) noexcept {
+// out, if it is an array of x's shape that holds the result's dtype or its bits as unsigned integers.
+PyArrayObject* usable_out(PyObject* out, PyArrayObject* x, const PyArray_Descr* result) noexcept {
     if (!PyArray_CheckExact(out)) {
         return nullptr;
     }
     auto* const array = reinterpret_cast<PyArrayObject*>(out);
     const bool same_type = PyArray_TYPE(array) == result->type_num ||
                            (PyArray_ISUNSIGNED(array) && PyArray_ITEMSIZE(array) == PyDataType_ELSIZE(result));
-    const bool fits = same_type && PyArray_ISNOTSWAPPED(array) && PyArray_ISWRITEABLE(array) &&
-                      (PyArray_FLAGS(array) & layout) != 0 && PyArray_SAMESHAPE(array, x);
+    const bool fits =
+        same_type && PyArray_ISNOTSWAPPED(array) && PyArray_ISWRITEABLE(array) && PyArray_SAMESHAPE(array, x);
     return fits ? array : nullptr;
+}
+
+// A new array for the result, in x's order of memory as numpy's "K" has it; null with an exception if there is none.
+PyArrayObject* new_out(PyArrayObject* x, PyArray_Descr* descr, int layout) noexcept {
+    Py_INCREF(descr); // stolen by the next call
+    if (layout == 0) {
+        return reinterpret_cast<PyArrayObject*>(PyArray_NewLikeArray(x, NPY_KEEPORDER, descr, 0));
+    }
+    const int fortran = (layout & NPY_ARRAY_C_CONTIGUOUS) != 0 ? 0 : NPY_ARRAY_F_CONTIGUOUS;
+    return reinterpret_cast<PyArrayObject*>(PyArray_NewFromDescr(&PyArray_Type, descr, PyArray_NDIM(x), PyArray_DIMS(x),
+                                                                 nullptr, nullptr, fortran, nullptr));
+}
+
+nc_status cast_contiguous(PyArrayObject* x, std::int32_t source, PyArrayObject* out, std::int32_t target,
+                          const nc_cast_options& options) noexcept {
+    // One row of items: with equal layouts the order of elements is the order in memory.
+    const std::int64_t items = PyArray_SIZE(x);
+    nc_array from{};
+    from.data = PyArray_DATA(x);
+    from.shape = &items;
+    from.ndim = 1;
+    from.format = source;
+    nc_array to{from};
+    to.data = PyArray_DATA(out);
+    to.format = target;
+    return cast(from, to, options, nullptr, items);
+}
+
+nc_status cast_strided(PyArrayObject* x, std::int32_t source, PyArrayObject* out, std::int32_t target,
+                       const nc_cast_options& options) noexcept {
+    const ArrayView from(x, source), to(out, target);
+    return cast(from.array, to.array, options, nullptr, PyArray_SIZE(x));
 }
 
 // The new reference that astype returns; null without an exception set if `slow` has to look at the call.
 PyObject* convert(const Entry& entry, Request& request) noexcept {
     PyArrayObject* const x = request.x;
-    const int layout = PyArray_FLAGS(x) & (NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_F_CONTIGUOUS);
     const std::int32_t source = source_format(entry, x);
-    if (layout == 0 || source == NC_FORMAT_INVALID) {
+    if (source == NC_FORMAT_INVALID) {
         return nullptr;
     }
     const std::int32_t target = target_format(entry, request.dtype);
@@ -187,15 +218,13 @@ PyObject* convert(const Entry& entry, Request& request) noexcept {
         return nullptr;
     }
     PyArray_Descr* const descr = entry.results[static_cast<std::size_t>(target)];
+    const int layout = PyArray_FLAGS(x) & (NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_F_CONTIGUOUS);
     PyArrayObject* out = nullptr;
     if (request.out != nullptr) {
-        out = usable_out(request.out, x, descr, layout);
+        out = usable_out(request.out, x, descr);
         Py_XINCREF(out);
     } else {
-        Py_INCREF(descr); // stolen by the next call
-        const int fortran = (layout & NPY_ARRAY_C_CONTIGUOUS) != 0 ? 0 : NPY_ARRAY_F_CONTIGUOUS;
-        out = reinterpret_cast<PyArrayObject*>(PyArray_NewFromDescr(
-            &PyArray_Type, descr, PyArray_NDIM(x), PyArray_DIMS(x), nullptr, nullptr, fortran, nullptr));
+        out = new_out(x, descr, layout);
     }
     if (out == nullptr) {
         return nullptr;
@@ -208,17 +237,9 @@ PyObject* convert(const Entry& entry, Request& request) noexcept {
     if (isa != nullptr && isa != Py_None) {
         request.options.isa = PyUnicode_AsUTF8(isa);
     }
-    // One row of items: with equal layouts the order of elements is the order in memory.
-    const std::int64_t items = PyArray_SIZE(x);
-    nc_array from{};
-    from.data = PyArray_DATA(x);
-    from.shape = &items;
-    from.ndim = 1;
-    from.format = source;
-    nc_array to{from};
-    to.data = PyArray_DATA(out);
-    to.format = target;
-    const nc_status status = cast(from, to, request.options, nullptr, items);
+    const bool same_layout = (PyArray_FLAGS(out) & layout) != 0;
+    const nc_status status = same_layout ? cast_contiguous(x, source, out, target, request.options)
+                                         : cast_strided(x, source, out, target, request.options);
     Py_XDECREF(isa);
     if (status != NC_OK) {
         Py_DECREF(out);
