@@ -85,11 +85,18 @@ template <int32_t Format, int32_t Hub> struct DecodeTables {
 // Low and high bytes of the 16-bit values of 64 codes.
 template <int32_t Format, int32_t Hub> NC_INLINE void decode_word_bytes(B codes, B &low, B &high) {
     constexpr Row r = row(Format);
-    using Tables = DecodeTables<Format, Hub>;
-    if constexpr (r.bits < 8) {
+    if constexpr (is_scale<Format>()) { // the code is the exponent; 2^-127 and NaN have the top fraction bit besides
+        static_assert(Hub == hub_bf16);
+        const MB half = byte_eq(codes, splat_byte(0)) | byte_eq(codes, splat_byte(0xff));
+        high = byte_and(_mm512_srli_epi16(codes, 1), splat_byte(0x7f));
+        low = byte_and(_mm512_slli_epi16(codes, 7), splat_byte(0x80));
+        low = _mm512_mask_add_epi8(low, half, low, splat_byte(0x40));
+    } else if constexpr (r.bits < 8) {
+        using Tables = DecodeTables<Format, Hub>;
         low = _mm512_permutexvar_epi8(codes, load_table(Tables::low.at));
         high = _mm512_permutexvar_epi8(codes, load_table(Tables::high.at));
     } else {
+        using Tables = DecodeTables<Format, Hub>;
         low = _mm512_permutex2var_epi8(load_table(Tables::low.at), codes, load_table(Tables::low.at + 64));
         high = _mm512_permutex2var_epi8(load_table(Tables::high.at), codes, load_table(Tables::high.at + 64));
         high = _mm512_ternarylogic_epi32(high, codes, splat_byte(0x80), 0xF8); // high | (codes & 80)
@@ -355,8 +362,9 @@ void hardware_to_bf16(const void *src, void *dst, size_t n, bool stream) noexcep
 // --- the table -----------------------------------------------------------------------------------------------------
 
 template <int32_t Format> constexpr void override_bytes(KernelTable &table) {
-    if constexpr (row(Format).is_float && row(Format).storage_bytes == 1 && !is_scale<Format>()) {
+    if constexpr (row(Format).is_float && row(Format).storage_bytes == 1)
         table.widen[Format] = &table_to_f32<Format>;
+    if constexpr (row(Format).is_float && row(Format).storage_bytes == 1 && !is_scale<Format>()) {
         table.widen16[Format][hub_f16] = &table_to_16<Format, hub_f16>;
         table.widen16[Format][hub_bf16] = &table_to_16<Format, hub_bf16>;
         table.direct[hub_f32][Format][0] = &sums_from_f32<NC_FORMAT_f32, Format, false>;
