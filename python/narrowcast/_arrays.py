@@ -33,7 +33,7 @@ class Source(NamedTuple):
     def wrap(self, result: Array, row: Format) -> Any:
         """Give a result of format row the kind of this input."""
         if self.kind == "tensor":
-            return _torch.from_array(result, row)
+            return _torch.from_array(result, row.dtype.name)
         if self.kind == "scalar":
             return result[()]
         if self.kind == "masked":

@@ -7,12 +7,9 @@ cross as integers of the same width; which format their bits have is said by the
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from narrowcast._formats import Format
 
 Tensor: TypeAlias = Any  # torch.Tensor, which type checkers can only see where torch is installed
 DType: TypeAlias = Any  # torch.dtype
@@ -57,10 +54,9 @@ def to_array(tensor: Tensor, argument: str) -> tuple[np.ndarray[Any, Any], str]:
     return tensor.numpy(), name
 
 
-def from_array(array: np.ndarray[Any, Any], row: Format) -> Tensor:
-    """Return the memory of an array of a format as a tensor of torch's dtype for it, or of uint8 codes."""
+def from_array(array: np.ndarray[Any, Any], name: str) -> Tensor:
+    """Return the memory of an array as a tensor of torch's dtype of that name, or of codes if there is none."""
     torch: Any = sys.modules["torch"]
-    name = row.dtype.name
     if name in _SHARED:
         return torch.from_numpy(array)
     carrier = _CARRIERS[array.itemsize]

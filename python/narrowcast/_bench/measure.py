@@ -16,7 +16,8 @@ from . import limits
 from .check import Difference, MismatchError, difference
 from .formats import Array, code_dtype, is_signed, numpy_dtype, short_size, typed
 from .inputs import BLOCK, Memory, difficult, fill, timed_block
-from .peers import Cast, Found
+from .peer import Cast
+from .peers import Found
 from .plan import IN_CACHE, IN_MEMORY, SEED, Case
 from .reference import expected
 from .results import PeerTime, Row

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from .formats import Array
-from .peers import Cast
+from .peer import Cast
 
 # TensorProto.DataType of the ONNX specification.
 _TYPES = {

@@ -11,30 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from .formats import Array, numpy_dtype
-
-
-@dataclass
-class Cast:
-    """A prepared cast: `run` does it, `result` returns the codes it wrote."""
-
-    run: Callable[[], object]
-    result: Callable[[], Array]
-
-
-class Peer(Protocol):
-    """A library that casts some pairs of formats."""
-
-    name: str
-    package: str
-    allocates: bool
-
-    def prepare(self, source: str, target: str, x: Array, out: Array) -> Cast | None:
-        """Prepare a cast of the codes `x` into the codes `out`, or return None if the library has no such cast."""
+from .peer import Cast, Peer
 
 
 class Numpy:
