@@ -219,6 +219,8 @@ std::vector<Slot> slots(const KernelTable& table, const uint32_t* words, Tally& 
             for (int32_t rounding = NC_NEAREST_EVEN; rounding <= NC_STOCHASTIC; ++rounding)
                 for (const int32_t overflow : {NC_OVERFLOW_IEEE, NC_OVERFLOW_SATURATE})
                     encode("encode", table.encode[format], NC_FORMAT_f32, format, rounding, overflow);
+            for (const int32_t overflow : {NC_OVERFLOW_IEEE, NC_OVERFLOW_SATURATE})
+                encode("stochastic64", table.stochastic64[format], NC_FORMAT_f64, format, NC_STOCHASTIC, overflow);
         }
         for (const int32_t to : {NC_FORMAT_f32, NC_FORMAT_f64}) {
             if (!(wide || (format == NC_FORMAT_f32 && to == NC_FORMAT_f64)) || format == to)

@@ -1,6 +1,7 @@
 // The decision follows the contract: round once. Everything reaches everything through float32, which is exact for
 // all sources but the wide ones (float64 and integers of 32 and 64 bits); those are rounded to odd on the way to a
-// narrow target, and converted from their own bits to float32 and float64.
+// narrow target (stochastic rounding takes float64, which holds 32-bit integers, as it is), and converted from their
+// own bits to float32 and float64.
 #include "api/plan.hpp"
 
 #include <string.h>
@@ -67,7 +68,11 @@ void plan_to_narrow(Plan& plan, const KernelTable& table, const Format& source, 
     }
     // 3. Random bits compare with what is cut off, which rounding to odd has lost.
     if (source.wide && plan.mode.rounding == NC_STOCHASTIC) {
-        plan.reference = true;
+        plan.reference = source.row.bits > 53 && plan.src != NC_FORMAT_f64;
+        if (!plan.reference) {
+            plan.widen64 = table.to_f64[src];
+            plan.encode = table.stochastic64[dst];
+        }
         return;
     }
     // 4. Through a tile of float32.
@@ -121,16 +126,19 @@ void run_plan(const Plan& plan, const void* x, void* out, size_t n, const uint32
         memmove(out, x, n * plan.dst_item); // the same place, if they overlap at all
         return;
     }
-    if (plan.widen == nullptr) {
+    if (plan.widen == nullptr && plan.widen64 == nullptr) {
         finish(plan, x, out, n, words, stream);
         return;
     }
-    alignas(64) uint32_t tile[tile_items];
+    alignas(64) uint64_t tile[tile_items]; // float32 or float64
     const auto* from = static_cast<const unsigned char*>(x);
     auto* to = static_cast<unsigned char*>(out);
     for (size_t done = 0; done < n; done += tile_items) {
         const size_t count = std::min<size_t>(tile_items, n - done);
-        plan.widen(from + done * plan.src_item, tile, count, false);
+        if (plan.widen != nullptr)
+            plan.widen(from + done * plan.src_item, tile, count, false);
+        else
+            plan.widen64(from + done * plan.src_item, tile, count, {NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, nullptr}, false);
         finish(plan, tile, to + done * plan.dst_item, count, words == nullptr ? nullptr : words + done, stream);
     }
 }

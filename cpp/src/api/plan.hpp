@@ -1,5 +1,5 @@
 // Which kernels turn a contiguous run of source elements into target elements, and running them. Every pair of formats
-// and every option ends in one Plan: a copy, one kernel, two kernels through a float32 tile in L1, or the scalar codec.
+// and every option ends in one Plan: a copy, one kernel, two kernels through a tile in L1, or the scalar codec.
 // Where the runs come from is in walk.hpp.
 #pragma once
 
@@ -13,6 +13,7 @@ namespace narrowcast {
 // What happens, in this order; a null pointer is a step that is not needed. Exactly one of the last four is set.
 struct Plan {
     ConvertFn widen;     // source -> float32 tile
+    EncodeFn widen64;    // source -> float64 tile, exact
     ConvertFn convert;   // source or tile -> target
     EncodeFn encode;     // the same with a mode
     bool reference;      // source -> target by the scalar codec

@@ -63,6 +63,8 @@ struct KernelTable {
     ConvertFn direct[hub_count][NC_FORMAT_LIMIT][2];
     // float32 -> narrow target, any rounding, ieee or saturate.
     EncodeFn encode[NC_FORMAT_LIMIT];
+    // float64 -> narrow target, stochastic, ieee or saturate: rounded once, from the float64 itself.
+    EncodeFn stochastic64[NC_FORMAT_LIMIT];
     // float64, (u)int32, (u)int64 -> float32 and float32, (u)int32, (u)int64 -> float64, rounded once. Not for
     // nearest_away and stochastic. mode.rounding and the floating-point environment say the same (api/ sets both):
     // vector units use the environment, the scalar codec the argument.

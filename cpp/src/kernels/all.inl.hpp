@@ -10,6 +10,8 @@
 
 #include "kernels/widen.inl.hpp"
 
+#include "kernels/stochastic64.inl.hpp"
+
 #include "kernels/philox.inl.hpp"
 
 #include "kernels/census.inl.hpp"

@@ -170,6 +170,28 @@ void cast_mode(const void *src, void *dst, size_t n, const EncodeMode &mode, boo
     }
 }
 
+// --- stochastic from float64: onto the grid, then write it down ------------------------------------------------------
+
+template <bool Scale>
+NC_NOINLINE void encode_on_grid(const void *src, void *dst, size_t item, size_t n, const uint32_t *random, Grid grid,
+                                ConvertFn write) {
+    const unsigned char *from = static_cast<const unsigned char *>(src);
+    unsigned char *to = static_cast<unsigned char *>(dst);
+    alignas(64) float tile[tile_items];
+    for (size_t done = 0; done < n; done += tile_items) {
+        const size_t count = n - done < tile_items ? n - done : static_cast<size_t>(tile_items);
+        round_to_grid<Scale>(from + done * 8, random + done, tile, count, grid);
+        write(tile, to + done * item, count, false);
+    }
+}
+
+template <int32_t Dst> void encode_double(const void *src, void *dst, size_t n, const EncodeMode &mode, bool) noexcept {
+    encode_on_grid<is_scale<Dst>()>(src, dst, static_cast<size_t>(row(Dst).storage_bytes), n, mode.random,
+                                    grid_of<Dst>(),
+                                    mode.overflow == NC_OVERFLOW_SATURATE ? &cast_even<NC_FORMAT_f32, Dst, true>
+                                                                          : &cast_even<NC_FORMAT_f32, Dst, false>);
+}
+
 // --- the table ----------------------------------------------------------------------------------------------------
 
 template <int32_t Src> constexpr void fill_source(KernelTable &table) {
@@ -207,6 +229,7 @@ template <int32_t Dst> constexpr void fill_target(KernelTable &table) {
         fill_direct<hub_f16, NC_FORMAT_f16, Dst>(table);
         fill_direct<hub_bf16, NC_FORMAT_bf16, Dst>(table);
         table.encode[Dst] = &cast_mode<Dst>;
+        table.stochastic64[Dst] = &encode_double<Dst>;
     }
 }
 

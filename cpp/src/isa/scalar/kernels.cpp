@@ -92,6 +92,7 @@ template <int32_t Dst> constexpr void fill_target(KernelTable &table) {
         fill_direct<hub_f16, NC_FORMAT_f16, Dst>(table);
         fill_direct<hub_bf16, NC_FORMAT_bf16, Dst>(table);
         table.encode[Dst] = &encode_all<NC_FORMAT_f32, Dst>;
+        table.stochastic64[Dst] = &encode_all<NC_FORMAT_f64, Dst>;
     }
 }
 
