@@ -118,18 +118,18 @@ NC_API nc_status nc_cast(const nc_array* x, const nc_array* out, const nc_cast_o
 
 /* Facts of one format. */
 typedef struct nc_format_info {
-    size_t size;             /* sizeof(nc_format_info), set by the caller */
-    const char* name;        /* public name: "float8_e4m3fn" */
-    const char* id;          /* short id: "e4m3fn" */
-    int32_t format;          /* nc_format */
-    int32_t is_float;        /* 1 for a float format, 0 for an integer one (a source only) */
-    int32_t storage_bytes;   /* bytes per element in memory */
-    int32_t bits;            /* bits of a code: 4 for float4_e2m1fn, 19 for tfloat32 */
-    int32_t sign_bits;       /* 1 or 0 */
-    int32_t exponent_bits;   /* 0 for integers */
-    int32_t mantissa_bits;   /* stored fraction bits; 0 for integers */
-    int32_t bias;            /* exponent bias; 0 for integers */
-    int32_t has_inf;         /* booleans */
+    size_t size;           /* sizeof(nc_format_info), set by the caller */
+    const char* name;      /* public name: "float8_e4m3fn" */
+    const char* id;        /* short id: "e4m3fn" */
+    int32_t format;        /* nc_format */
+    int32_t is_float;      /* 1 for a float format, 0 for an integer one (a source only) */
+    int32_t storage_bytes; /* bytes per element in memory */
+    int32_t bits;          /* bits of a code: 4 for float4_e2m1fn, 19 for tfloat32 */
+    int32_t sign_bits;     /* 1 or 0 */
+    int32_t exponent_bits; /* 0 for integers */
+    int32_t mantissa_bits; /* stored fraction bits; 0 for integers */
+    int32_t bias;          /* exponent bias; 0 for integers */
+    int32_t has_inf;       /* booleans */
     int32_t has_nan;
     int32_t has_zero;
     int32_t has_negative_zero;

@@ -81,25 +81,19 @@ template <int32_t Format> NC_HD constexpr Unpacked unpack(uint64_t storage) {
 // Whether a magnitude whose cut-off part is cut / 2^64 of the last place goes away from zero.
 NC_HD constexpr bool rounds_away(int32_t rounding, bool negative, bool odd, uint64_t cut, uint32_t random) {
     switch (rounding) {
-    case NC_NEAREST_EVEN:
-        return cut > top_bit || (cut == top_bit && odd);
-    case NC_NEAREST_AWAY:
-        return cut >= top_bit;
-    case NC_UP:
-        return !negative && cut != 0;
-    case NC_DOWN:
-        return negative && cut != 0;
-    case NC_STOCHASTIC:
-        return (cut >> 32) + random >= (uint64_t{1} << 32);
-    case round_to_odd:
-        return !odd && cut != 0;
+    case NC_NEAREST_EVEN: return cut > top_bit || (cut == top_bit && odd);
+    case NC_NEAREST_AWAY: return cut >= top_bit;
+    case NC_UP: return !negative && cut != 0;
+    case NC_DOWN: return negative && cut != 0;
+    case NC_STOCHASTIC: return (cut >> 32) + random >= (uint64_t{1} << 32);
+    case round_to_odd: return !odd && cut != 0;
     default: // NC_TOWARD_ZERO
         return false;
     }
 }
 
 // E8M0 has its own grid: powers of two and nothing below 2^-127. Code with an unbounded top, of a positive value.
-NC_HD constexpr int64_t round_scale(const Unpacked &u, int32_t rounding, uint32_t random) {
+NC_HD constexpr int64_t round_scale(const Unpacked& u, int32_t rounding, uint32_t random) {
     const int64_t floor_code = int64_t{u.exponent} + 127;
     if (floor_code < 0)
         return 0;
@@ -114,7 +108,7 @@ NC_HD constexpr int64_t round_scale(const Unpacked &u, int32_t rounding, uint32_
 
 // The magnitude code of a finite value, rounded once, exponent unbounded: it may exceed every code of the format.
 template <int32_t Format>
-NC_HD constexpr uint64_t round_magnitude(const Unpacked &u, int32_t rounding, uint32_t random) {
+NC_HD constexpr uint64_t round_magnitude(const Unpacked& u, int32_t rounding, uint32_t random) {
     constexpr Row r = row(Format);
     // 1. How many low bits of the significand are below the last place kept: more for subnormals.
     constexpr int32_t min_exponent = 1 - r.bias;
@@ -147,7 +141,7 @@ NC_HD constexpr bool overflow_gives_max(int32_t rounding, bool negative) {
 
 // The storage code of an exact value in Format. overflow: ieee or saturate.
 template <int32_t Format>
-NC_HD constexpr uint64_t pack(const Unpacked &u, int32_t rounding, int32_t overflow, uint32_t random) {
+NC_HD constexpr uint64_t pack(const Unpacked& u, int32_t rounding, int32_t overflow, uint32_t random) {
     constexpr Row r = row(Format);
     constexpr Facts f = facts(Format);
     static_assert(r.is_float);
@@ -181,12 +175,8 @@ NC_HD constexpr uint64_t pack(const Unpacked &u, int32_t rounding, int32_t overf
             else
                 code = u.negative ? f.negative_quiet_nan : f.quiet_nan;
             break;
-        case Kind::infinite:
-            code = beyond_signed;
-            break;
-        case Kind::zero:
-            code = f.has_negative_zero ? sign : 0;
-            break;
+        case Kind::infinite: code = beyond_signed; break;
+        case Kind::zero: code = f.has_negative_zero ? sign : 0; break;
         case Kind::finite: {
             const uint64_t magnitude = round_magnitude<Format>(u, rounding, random);
             if (magnitude > f.max)
@@ -214,20 +204,17 @@ NC_HD constexpr uint64_t convert(uint64_t storage, int32_t rounding, int32_t ove
 }
 
 // Why "raise" refuses a value for Format; NC_REASON_NONE if it fits.
-template <int32_t Format> NC_HD constexpr nc_reason refuse(const Unpacked &u, int32_t rounding) {
+template <int32_t Format> NC_HD constexpr nc_reason refuse(const Unpacked& u, int32_t rounding) {
     constexpr Facts f = facts(Format);
     constexpr bool scale = row(Format).specials == Specials::scale;
     switch (u.kind) {
-    case Kind::nan:
-        return f.has_nan ? NC_REASON_NONE : NC_REASON_NAN;
-    case Kind::zero:
-        return scale ? NC_REASON_ZERO : NC_REASON_NONE;
+    case Kind::nan: return f.has_nan ? NC_REASON_NONE : NC_REASON_NAN;
+    case Kind::zero: return scale ? NC_REASON_ZERO : NC_REASON_NONE;
     case Kind::infinite:
         if (scale && u.negative)
             return NC_REASON_NEGATIVE;
         return f.has_inf ? NC_REASON_NONE : NC_REASON_INFINITE;
-    case Kind::finite:
-        break;
+    case Kind::finite: break;
     }
     if constexpr (scale) {
         if (u.negative)

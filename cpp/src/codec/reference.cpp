@@ -15,8 +15,8 @@ struct SourceDoor {
 };
 
 struct TargetDoor {
-    uint64_t (*pack)(const Unpacked &, int32_t, int32_t, uint32_t);
-    nc_reason (*refuse)(const Unpacked &, int32_t);
+    uint64_t (*pack)(const Unpacked&, int32_t, int32_t, uint32_t);
+    nc_reason (*refuse)(const Unpacked&, int32_t);
     int32_t storage_bytes;
 };
 
@@ -37,33 +37,27 @@ template <int32_t Format> constexpr TargetDoor target_door() {
 constexpr SourceDoor source_of(int32_t format) {
     switch (format) {
 #define NC_FLOAT(number, ...)                                                                                          \
-    case number:                                                                                                       \
-        return source_door<number>();
+    case number: return source_door<number>();
 #define NC_INT(number, ...)                                                                                            \
-    case number:                                                                                                       \
-        return source_door<number>();
+    case number: return source_door<number>();
 #include "narrowcast/formats.def"
-    default:
-        return {};
+    default: return {};
     }
 }
 
 constexpr TargetDoor target_of(int32_t format) {
     switch (format) {
 #define NC_FLOAT(number, ...)                                                                                          \
-    case number:                                                                                                       \
-        return target_door<number>();
+    case number: return target_door<number>();
 #define NC_INT(number, ...)
 #include "narrowcast/formats.def"
-    default:
-        return {};
+    default: return {};
     }
 }
 
-uint64_t load(const unsigned char *from, int32_t bytes) {
+uint64_t load(const unsigned char* from, int32_t bytes) {
     switch (bytes) {
-    case 1:
-        return *from;
+    case 1: return *from;
     case 2: {
         uint16_t value;
         memcpy(&value, from, sizeof value);
@@ -82,11 +76,9 @@ uint64_t load(const unsigned char *from, int32_t bytes) {
     }
 }
 
-void store(unsigned char *to, int32_t bytes, uint64_t code) {
+void store(unsigned char* to, int32_t bytes, uint64_t code) {
     switch (bytes) {
-    case 1:
-        *to = static_cast<unsigned char>(code);
-        break;
+    case 1: *to = static_cast<unsigned char>(code); break;
     case 2: {
         const auto value = static_cast<uint16_t>(code);
         memcpy(to, &value, sizeof value);
@@ -97,14 +89,11 @@ void store(unsigned char *to, int32_t bytes, uint64_t code) {
         memcpy(to, &value, sizeof value);
         break;
     }
-    default:
-        memcpy(to, &code, sizeof code);
+    default: memcpy(to, &code, sizeof code);
     }
 }
 
-bool shifts_only(int32_t src, int32_t dst) {
-    return src == NC_FORMAT_bf16 && dst == NC_FORMAT_f32;
-}
+bool shifts_only(int32_t src, int32_t dst) { return src == NC_FORMAT_bf16 && dst == NC_FORMAT_f32; }
 
 // Smallest float32 magnitude in [0, 7f800000] for which `holds` is true; it is monotone. 7f800000 if none is.
 template <class Predicate> uint32_t first_magnitude(Predicate holds) {
@@ -138,11 +127,11 @@ nc_reason refuse_code(int32_t src, uint64_t bits, int32_t dst, int32_t rounding)
     return src == dst ? NC_REASON_NONE : target_of(dst).refuse(source_of(src).unpack(bits), rounding);
 }
 
-void reference_cast(int32_t src, int32_t dst, const void *x, void *out, size_t n, const EncodeMode &mode) noexcept {
+void reference_cast(int32_t src, int32_t dst, const void* x, void* out, size_t n, const EncodeMode& mode) noexcept {
     const SourceDoor source = source_of(src);
     const TargetDoor target = target_of(dst);
-    const auto *from = static_cast<const unsigned char *>(x);
-    auto *to = static_cast<unsigned char *>(out);
+    const auto* from = static_cast<const unsigned char*>(x);
+    auto* to = static_cast<unsigned char*>(out);
     const bool bits_only = src == dst;
     const bool shift = shifts_only(src, dst);
     for (size_t i = 0; i < n; ++i) {
@@ -163,9 +152,8 @@ CensusRule census_rule(int32_t dst, int32_t rounding) noexcept {
     CensusRule rule{};
     rule.overflow_positive = first_magnitude(
         [&](uint32_t m) { return m != 0 && target.refuse(value(m, false), rounding) == NC_REASON_FINITE; });
-    rule.overflow_negative = first_magnitude([&](uint32_t m) {
-        return m != 0 && target.refuse(value(m, true), rounding) == NC_REASON_FINITE;
-    });
+    rule.overflow_negative = first_magnitude(
+        [&](uint32_t m) { return m != 0 && target.refuse(value(m, true), rounding) == NC_REASON_FINITE; });
     if (target.pack(value(0, false), rounding, NC_OVERFLOW_IEEE, 0) == 0) // the format has a zero
         rule.zero_below = first_magnitude(
             [&](uint32_t m) { return m != 0 && target.pack(value(m, false), rounding, NC_OVERFLOW_IEEE, 0) != 0; });

@@ -43,14 +43,12 @@ consteval Row row(int32_t format) {
     switch (format) {
 #define NC_FLOAT(number, id, name, bytes, sign, exponent, mantissa, bias, specials, nan)                               \
     case number:                                                                                                       \
-        return {number,   true, bytes, sign + exponent + mantissa, sign,                                               \
+        return {number,   true,     bytes, sign + exponent + mantissa, sign,                                           \
                 exponent, mantissa, bias,  Specials::specials,         NanRule::nan};
 #define NC_INT(number, id, name, bytes, bits, is_signed)                                                               \
-    case number:                                                                                                       \
-        return {number, false, bytes, bits, is_signed, 0, 0, 0, Specials::finite, NanRule::canonical};
+    case number: return {number, false, bytes, bits, is_signed, 0, 0, 0, Specials::finite, NanRule::canonical};
 #include "narrowcast/formats.def"
-    default:
-        return {};
+    default: return {};
     }
 }
 
@@ -92,9 +90,7 @@ consteval Facts facts(int32_t format) {
         f.max = f.magnitude_mask;
         f.quiet_nan = f.negative_quiet_nan = f.sign_mask;
         break;
-    case Specials::finite:
-        f.max = f.magnitude_mask;
-        break;
+    case Specials::finite: f.max = f.magnitude_mask; break;
     case Specials::scale:
         f.max = f.magnitude_mask - 1;
         f.quiet_nan = f.negative_quiet_nan = f.magnitude_mask;
@@ -117,10 +113,18 @@ consteval bool is_wide(int32_t format) {
 
 // The unsigned integer that stores one code.
 template <int32_t Bytes> struct StorageOf;
-template <> struct StorageOf<1> { using type = uint8_t; };
-template <> struct StorageOf<2> { using type = uint16_t; };
-template <> struct StorageOf<4> { using type = uint32_t; };
-template <> struct StorageOf<8> { using type = uint64_t; };
+template <> struct StorageOf<1> {
+    using type = uint8_t;
+};
+template <> struct StorageOf<2> {
+    using type = uint16_t;
+};
+template <> struct StorageOf<4> {
+    using type = uint32_t;
+};
+template <> struct StorageOf<8> {
+    using type = uint64_t;
+};
 template <int32_t Format> using Storage = typename StorageOf<row(Format).storage_bytes>::type;
 
 } // namespace narrowcast

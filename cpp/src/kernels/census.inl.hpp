@@ -4,7 +4,7 @@ namespace narrowcast {
 namespace {
 
 // Not branchy, so that the compiler vectorises it; 32-bit counts within a tile of at most 2^16 values.
-void census_all(const uint32_t *f32, size_t n, const CensusRule &rule, Census &sum) noexcept {
+void census_all(const uint32_t* f32, size_t n, const CensusRule& rule, Census& sum) noexcept {
     const uint32_t positive = rule.overflow_positive, negative = rule.overflow_negative, zero_below = rule.zero_below;
     for (size_t done = 0; done < n;) {
         const size_t count = n - done < 65536 ? n - done : size_t{65536};

@@ -50,7 +50,7 @@ template <int32_t Format> NC_INLINE U decode_fields(U code) {
 }
 
 // binary16 codes of 2 * lanes bytes: right for every number but for a power of two, specials still to do.
-template <int32_t Format> NC_INLINE W half_codes(const unsigned char *p) {
+template <int32_t Format> NC_INLINE W half_codes(const unsigned char* p) {
     constexpr Row r = row(Format);
     static_assert(r.exponent_bits <= 5 && r.mantissa_bits <= 10);
     constexpr uint16_t mask = static_cast<uint16_t>(0x8000 | (facts(Format).magnitude_mask << (10 - r.mantissa_bits)));
@@ -62,7 +62,7 @@ template <int32_t Format> NC_INLINE W half_codes(const unsigned char *p) {
     return h;
 }
 
-template <int32_t Format> NC_INLINE void half_values(W h, U &low, U &high) {
+template <int32_t Format> NC_INLINE void half_values(W h, U& low, U& high) {
     constexpr Row r = row(Format);
     low = half_to_float_low(h);
     high = half_to_float_high(h);
@@ -75,7 +75,7 @@ template <int32_t Format> NC_INLINE void half_values(W h, U &low, U &high) {
 
 // A block of byte codes. Where Inf and NaN (or what binary16 would take for them) sit on top of the magnitudes, one
 // comparison finds the blocks that have any; they are rare.
-template <int32_t Format> NC_INLINE void decode_bytes(const unsigned char *p, U (&x)[4]) {
+template <int32_t Format> NC_INLINE void decode_bytes(const unsigned char* p, U (&x)[4]) {
     constexpr Row r = row(Format);
     constexpr Facts f = facts(Format);
     W low = half_codes<Format>(p), high = half_codes<Format>(p + 2 * lanes);
@@ -86,8 +86,8 @@ template <int32_t Format> NC_INLINE void decode_bytes(const unsigned char *p, U 
         constexpr uint64_t first = outgrows_half<Format>() ? 0x7c00 >> 8 : f.has_inf ? f.inf : f.quiet_nan;
         const W last_number = splat_word(static_cast<uint16_t>((first << (10 - r.mantissa_bits)) - 1));
         const W magnitude = splat_word(0x7fff);
-        const bool rare = any_word(word_gt(word_and(low, magnitude), last_number),
-                                   word_gt(word_and(high, magnitude), last_number));
+        const bool rare =
+            any_word(word_gt(word_and(low, magnitude), last_number), word_gt(word_and(high, magnitude), last_number));
         if constexpr (outgrows_half<Format>()) {
             // NaN is the code of -0, which no comparison of magnitudes finds.
             const W nan = splat_word(0x8000);
@@ -111,7 +111,7 @@ NC_INLINE U decode_scale(U code) {
 }
 
 // The four vectors of a block of any source that one load or one small step turns into float32.
-template <int32_t Format> NC_INLINE void load_block(const unsigned char *p, U (&x)[4]) {
+template <int32_t Format> NC_INLINE void load_block(const unsigned char* p, U (&x)[4]) {
     constexpr Row r = row(Format);
     if constexpr (Format == NC_FORMAT_f32) {
         for (size_t k = 0; k < 4; ++k)

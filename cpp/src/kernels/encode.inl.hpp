@@ -108,7 +108,8 @@ template <int32_t Format, bool Saturate> NC_INLINE B encode_even_bytes(U a, U b,
     }
 }
 
-// The same from bfloat16 words: magnitude, clamp, signs and the search for NaN are done on words, twice as many at once.
+// The same from bfloat16 words: magnitude, clamp, signs and the search for NaN are done on words, twice as many at
+// once.
 template <int32_t Format, bool Saturate> NC_INLINE B encode_even_words(W a, W b) {
     constexpr uint32_t limit = even_limit<Format, Saturate>();
     static_assert((limit & 0xffff) == 0);
@@ -172,7 +173,7 @@ struct TruncateVectors {
     bool stochastic, saturate;
 };
 
-template <int32_t Format> NC_INLINE TruncateVectors truncate_vectors(const EncodeMode &mode) {
+template <int32_t Format> NC_INLINE TruncateVectors truncate_vectors(const EncodeMode& mode) {
     constexpr int drop = 23 - row(Format).mantissa_bits;
     constexpr uint32_t all = (1u << drop) - 1, half = 1u << (drop - 1);
     const uint32_t nearest = mode.rounding == NC_NEAREST_AWAY ? half : 0;
@@ -186,14 +187,15 @@ template <int32_t Format> NC_INLINE TruncateVectors truncate_vectors(const Encod
 
 // The float32 bits of a rounded number (not NaN); the bits below the last place are rubbish. Inf stays Inf: no step
 // carries into its exponent.
-template <int32_t Format> NC_INLINE U mode_untruncated(U x, U random, const TruncateVectors &v) {
+template <int32_t Format> NC_INLINE U mode_untruncated(U x, U random, const TruncateVectors& v) {
     constexpr int drop = 23 - row(Format).mantissa_bits;
     const U step = v.stochastic ? shr<32 - drop>(random) : select(gt(splat(0), x), v.add_negative, v.add_positive);
     const U y = add(x, step);
     return v.saturate ? limit_magnitude(y, splat(value_bits<Format>(facts(Format).max))) : y;
 }
 
-// --- any rounding, other formats -------------------------------------------------------------------------------------------------
+// --- any rounding, other formats
+// -------------------------------------------------------------------------------------------------
 
 // The mode, as vectors: away from zero when the cut-off part (left-aligned in 32 bits) exceeds the threshold.
 struct ModeVectors {
@@ -204,7 +206,7 @@ struct ModeVectors {
     bool stochastic;
 };
 
-template <int32_t Format> NC_INLINE ModeVectors mode_vectors(const EncodeMode &mode) {
+template <int32_t Format> NC_INLINE ModeVectors mode_vectors(const EncodeMode& mode) {
     constexpr Facts f = facts(Format);
     constexpr uint32_t half = 0x80000000, never = 0xffffffff;
     const bool saturate = mode.overflow == NC_OVERFLOW_SATURATE;
@@ -232,7 +234,7 @@ template <int32_t Format> NC_INLINE ModeVectors mode_vectors(const EncodeMode &m
 }
 
 // Whole codes, one per lane.
-template <int32_t Format> NC_INLINE U encode_mode(U x, U random, const ModeVectors &v) {
+template <int32_t Format> NC_INLINE U encode_mode(U x, U random, const ModeVectors& v) {
     constexpr Row r = row(Format);
     constexpr Facts f = facts(Format);
     constexpr int drop = 23 - r.mantissa_bits;
@@ -250,8 +252,8 @@ template <int32_t Format> NC_INLINE U encode_mode(U x, U random, const ModeVecto
     cut = bor(cut, select(gt(shift, splat(32)), min_u(a, v.sticky), splat(0)));
     const U steps = shl<r.mantissa_bits>(sub(field, splat(normal >> 23)));
     // 2. Away from zero or not.
-    const U threshold = v.stochastic ? bxor(random, splat(0xffffffff))
-                                     : select(negative, v.threshold_negative, v.threshold_positive);
+    const U threshold =
+        v.stochastic ? bxor(random, splat(0xffffffff)) : select(negative, v.threshold_negative, v.threshold_positive);
     U code = add(add(kept, steps), select(gt_u(cut, threshold), splat(1), splat(0)));
     // 3. Overflow, Inf, sign, NaN.
     code = select(gt(code, splat(static_cast<uint32_t>(f.max))),
@@ -268,7 +270,7 @@ template <int32_t Format> NC_INLINE U encode_mode(U x, U random, const ModeVecto
 }
 
 // E8M0 by mode. Nearest, up, down and toward zero are additions ahead of a shift; stochastic adds its word.
-NC_INLINE U encode_mode_scale(U x, U random, const EncodeMode &mode) {
+NC_INLINE U encode_mode_scale(U x, U random, const EncodeMode& mode) {
     const bool saturate = mode.overflow == NC_OVERFLOW_SATURATE;
     const int32_t rounding = mode.rounding;
     const bool truncates = rounding == NC_TOWARD_ZERO || rounding == NC_DOWN;

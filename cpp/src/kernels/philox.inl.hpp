@@ -4,7 +4,7 @@
 namespace narrowcast {
 namespace {
 
-NC_INLINE void philox_lanes(uint64_t seed, uint64_t first_block, uint32_t *words) {
+NC_INLINE void philox_lanes(uint64_t seed, uint64_t first_block, uint32_t* words) {
     const U low = splat(static_cast<uint32_t>(first_block));
     U c0 = add(low, iota());
     U c1 = add(splat(static_cast<uint32_t>(first_block >> 32)), select(gt_u(low, c0), splat(1), splat(0)));
@@ -24,7 +24,7 @@ NC_INLINE void philox_lanes(uint64_t seed, uint64_t first_block, uint32_t *words
     store_interleaved(words, c0, c1, c2, c3);
 }
 
-void philox_all(uint64_t seed, uint64_t first_block, uint32_t *words, size_t blocks) noexcept {
+void philox_all(uint64_t seed, uint64_t first_block, uint32_t* words, size_t blocks) noexcept {
     size_t i = 0;
     for (; i + lanes <= blocks; i += lanes)
         philox_lanes(seed, first_block + i, words + 4 * i);

@@ -9,8 +9,8 @@ namespace {
 
 // The one place where a block function is expanded; heads and tails call it too.
 template <size_t SrcBytes, size_t DstBytes, class BlockFn>
-NC_NOINLINE void run_blocks(const unsigned char *src, unsigned char *dst, size_t blocks, bool stream,
-                            const BlockFn &fn) {
+NC_NOINLINE void run_blocks(const unsigned char* src, unsigned char* dst, size_t blocks, bool stream,
+                            const BlockFn& fn) {
     if (stream) {
         for (size_t i = 0; i < blocks; ++i)
             fn(src + i * (block * SrcBytes), dst + i * (block * DstBytes), true);
@@ -23,7 +23,7 @@ NC_NOINLINE void run_blocks(const unsigned char *src, unsigned char *dst, size_t
 
 // Fewer elements than a block.
 template <size_t SrcBytes, size_t DstBytes, class BlockFn>
-NC_INLINE void run_padded(const unsigned char *src, unsigned char *dst, size_t n, const BlockFn &fn) {
+NC_INLINE void run_padded(const unsigned char* src, unsigned char* dst, size_t n, const BlockFn& fn) {
     alignas(64) unsigned char in[block * SrcBytes] = {};
     alignas(64) unsigned char out[block * DstBytes];
     __builtin_memcpy(in, src, n * SrcBytes);
@@ -32,9 +32,9 @@ NC_INLINE void run_padded(const unsigned char *src, unsigned char *dst, size_t n
 }
 
 template <size_t SrcBytes, size_t DstBytes, class BlockFn>
-NC_INLINE void run(const void *source, void *target, size_t n, bool stream, const BlockFn &fn) {
-    const unsigned char *src = static_cast<const unsigned char *>(source);
-    unsigned char *dst = static_cast<unsigned char *>(target);
+NC_INLINE void run(const void* source, void* target, size_t n, bool stream, const BlockFn& fn) {
+    const unsigned char* src = static_cast<const unsigned char*>(source);
+    unsigned char* dst = static_cast<unsigned char*>(target);
     if (stream) { // non-temporal stores want the vector's alignment: a short first block brings it about
         const size_t misaligned = reinterpret_cast<uintptr_t>(dst) % 64;
         const size_t head = misaligned == 0 ? 0 : (64 - misaligned) / DstBytes;

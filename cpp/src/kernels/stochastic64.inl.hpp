@@ -28,10 +28,10 @@ NC_INLINE int64_t to_bits(double value) { return __builtin_bit_cast(int64_t, val
 // `power` is so large that the lowest bit of the sum is worth 2^-32 of the last place kept. The sum is rounded to
 // nearest, which is one step too far if it lies above the exact one. Then the word is added, whose carry is the step
 // away from zero, and what lies below the last place goes. All else is comparisons of bits and masks: anything
-// nearer to a branch keeps compilers from vectorising. Beyond float32 there is nothing but overflow, so 2^128 stands for all of it, Inf too.
-// Scale: E8M0, whose least value stands for all positive ones below it.
+// nearer to a branch keeps compilers from vectorising. Beyond float32 there is nothing but overflow, so 2^128 stands
+// for all of it, Inf too. Scale: E8M0, whose least value stands for all positive ones below it.
 template <bool Scale>
-NC_NOINLINE void round_to_grid(const unsigned char *from, const uint32_t *random, float *__restrict to, size_t n,
+NC_NOINLINE void round_to_grid(const unsigned char* from, const uint32_t* random, float* __restrict to, size_t n,
                                Grid grid) {
     constexpr int64_t beyond = power_f64(128);
     for (size_t i = 0; i < n; ++i) {

@@ -6,9 +6,9 @@ namespace {
 
 // --- to float32 / 16-bit ------------------------------------------------------------------------------------------
 
-template <int32_t Src> void widen_float(const void *src, void *dst, size_t n, bool stream) noexcept {
+template <int32_t Src> void widen_float(const void* src, void* dst, size_t n, bool stream) noexcept {
     run<static_cast<size_t>(row(Src).storage_bytes), 4>(
-        src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+        src, dst, n, stream, [](const unsigned char* from, unsigned char* to, bool nt) NC_INLINE_LAMBDA {
             U x[4];
             load_block<Src>(from, x);
             for (size_t k = 0; k < 4; ++k)
@@ -19,7 +19,7 @@ template <int32_t Src> void widen_float(const void *src, void *dst, size_t n, bo
 // --- nearest-even -------------------------------------------------------------------------------------------------
 
 // The top bits of float32 as codes of a format with float32's exponent.
-template <int32_t Dst> NC_INLINE void store_truncated(unsigned char *to, const U (&y)[4], bool nt) {
+template <int32_t Dst> NC_INLINE void store_truncated(unsigned char* to, const U (&y)[4], bool nt) {
     constexpr uint32_t kept = ~((1u << (23 - row(Dst).mantissa_bits)) - 1);
     if constexpr (row(Dst).storage_bytes == 4) {
         for (size_t k = 0; k < 4; ++k)
@@ -32,18 +32,18 @@ template <int32_t Dst> NC_INLINE void store_truncated(unsigned char *to, const U
 }
 
 // Bytes -> bfloat16: exact, so the low halves of the float32 are empty.
-template <int32_t Src> void widen_bfloat16(const void *src, void *dst, size_t n, bool stream) noexcept {
-    run<1, 2>(src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+template <int32_t Src> void widen_bfloat16(const void* src, void* dst, size_t n, bool stream) noexcept {
+    run<1, 2>(src, dst, n, stream, [](const unsigned char* from, unsigned char* to, bool nt) NC_INLINE_LAMBDA {
         U x[4];
         load_block<Src>(from, x);
         store_truncated<NC_FORMAT_bf16>(to, x, nt);
     });
 }
 
-template <int32_t Dst, bool Saturate> NC_INLINE void store_even(unsigned char *to, U (&x)[4], bool nt) {
+template <int32_t Dst, bool Saturate> NC_INLINE void store_even(unsigned char* to, U (&x)[4], bool nt) {
     if constexpr (Dst == NC_FORMAT_f16) {
         if constexpr (Saturate)
-            for (U &v : x)
+            for (U& v : x)
                 v = clamp_half(v);
         store_halves(to, x[0], x[1], nt);
         store_halves(to + lanes * 4, x[2], x[3], nt);
@@ -59,9 +59,9 @@ template <int32_t Dst, bool Saturate> NC_INLINE void store_even(unsigned char *t
 }
 
 template <int32_t Src, int32_t Dst, bool Saturate>
-void cast_even(const void *src, void *dst, size_t n, bool stream) noexcept {
+void cast_even(const void* src, void* dst, size_t n, bool stream) noexcept {
     run<static_cast<size_t>(row(Src).storage_bytes), static_cast<size_t>(row(Dst).storage_bytes)>(
-        src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+        src, dst, n, stream, [](const unsigned char* from, unsigned char* to, bool nt) NC_INLINE_LAMBDA {
             if constexpr (Src == NC_FORMAT_bf16 && row(Dst).storage_bytes == 1 && !is_scale<Dst>()) {
                 const W low = load_words(from), high = load_words(from + lanes * 4);
                 store_unpacked_bytes(to, encode_even_words<Dst, Saturate>(low, high), nt);
@@ -75,7 +75,7 @@ void cast_even(const void *src, void *dst, size_t n, bool stream) noexcept {
 
 // --- any rounding -------------------------------------------------------------------------------------------------
 
-template <int32_t Dst> NC_INLINE void store_codes(unsigned char *to, const U (&code)[4], bool nt) {
+template <int32_t Dst> NC_INLINE void store_codes(unsigned char* to, const U (&code)[4], bool nt) {
     if constexpr (row(Dst).storage_bytes == 1) {
         store_bytes(to, pack_bytes(code[0], code[1], code[2], code[3]), nt);
     } else {
@@ -87,7 +87,7 @@ template <int32_t Dst> NC_INLINE void store_codes(unsigned char *to, const U (&c
 
 // Encodes one block; random is null unless the rounding is stochastic.
 template <int32_t Dst, class Vectors>
-NC_INLINE void block_mode(const unsigned char *from, const uint32_t *random, unsigned char *to, const Vectors &v,
+NC_INLINE void block_mode(const unsigned char* from, const uint32_t* random, unsigned char* to, const Vectors& v,
                           bool nt) {
     U x[4], y[4];
     load_block<NC_FORMAT_f32>(from, x);
@@ -109,18 +109,18 @@ NC_INLINE void block_mode(const unsigned char *from, const uint32_t *random, uns
 }
 
 // Formats whose direction the hardware conversion takes as an immediate.
-template <int Direction> void encode_half(const void *src, void *dst, size_t n, bool saturate, bool stream) noexcept {
-    run<4, 2>(src, dst, n, stream, [saturate](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+template <int Direction> void encode_half(const void* src, void* dst, size_t n, bool saturate, bool stream) noexcept {
+    run<4, 2>(src, dst, n, stream, [saturate](const unsigned char* from, unsigned char* to, bool nt) NC_INLINE_LAMBDA {
         U x[4];
         load_block<NC_FORMAT_f32>(from, x);
-        for (U &v : x)
+        for (U& v : x)
             v = float_to_half<Direction>(saturate ? clamp_half(v) : v);
         store_codes<NC_FORMAT_f16>(to, x, nt);
     });
 }
 
 template <int32_t Dst>
-void cast_mode(const void *src, void *dst, size_t n, const EncodeMode &mode, bool stream) noexcept {
+void cast_mode(const void* src, void* dst, size_t n, const EncodeMode& mode, bool stream) noexcept {
     if (mode.rounding == NC_NEAREST_EVEN) {
         if (mode.overflow == NC_OVERFLOW_SATURATE)
             return cast_even<NC_FORMAT_f32, Dst, true>(src, dst, n, stream);
@@ -129,14 +129,10 @@ void cast_mode(const void *src, void *dst, size_t n, const EncodeMode &mode, boo
     if constexpr (Dst == NC_FORMAT_f16) {
         const bool saturate = mode.overflow == NC_OVERFLOW_SATURATE;
         switch (mode.rounding) {
-        case NC_DOWN:
-            return encode_half<1>(src, dst, n, saturate, stream);
-        case NC_UP:
-            return encode_half<2>(src, dst, n, saturate, stream);
-        case NC_TOWARD_ZERO:
-            return encode_half<3>(src, dst, n, saturate, stream);
-        default:
-            break;
+        case NC_DOWN: return encode_half<1>(src, dst, n, saturate, stream);
+        case NC_UP: return encode_half<2>(src, dst, n, saturate, stream);
+        case NC_TOWARD_ZERO: return encode_half<3>(src, dst, n, saturate, stream);
+        default: break;
         }
     }
     constexpr size_t item = static_cast<size_t>(row(Dst).storage_bytes);
@@ -149,14 +145,14 @@ void cast_mode(const void *src, void *dst, size_t n, const EncodeMode &mode, boo
             return mode_vectors<Dst>(mode);
     }();
     if (mode.rounding != NC_STOCHASTIC) {
-        run<4, item>(src, dst, n, stream, [&](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+        run<4, item>(src, dst, n, stream, [&](const unsigned char* from, unsigned char* to, bool nt) NC_INLINE_LAMBDA {
             block_mode<Dst>(from, nullptr, to, vectors, nt);
         });
         return;
     }
     // Stochastic reads a second stream, one word per element: whole blocks here, the rest padded by hand.
-    const unsigned char *from = static_cast<const unsigned char *>(src);
-    unsigned char *to = static_cast<unsigned char *>(dst);
+    const unsigned char* from = static_cast<const unsigned char*>(src);
+    unsigned char* to = static_cast<unsigned char*>(dst);
     size_t i = 0;
     for (; i + block <= n; i += block)
         block_mode<Dst>(from + i * 4, mode.random + i, to + i * item, vectors, false);
@@ -165,7 +161,7 @@ void cast_mode(const void *src, void *dst, size_t n, const EncodeMode &mode, boo
         unsigned char out[block * item];
         __builtin_memcpy(x, from + i * 4, (n - i) * 4);
         __builtin_memcpy(random, mode.random + i, (n - i) * 4);
-        block_mode<Dst>(reinterpret_cast<const unsigned char *>(x), random, out, vectors, false);
+        block_mode<Dst>(reinterpret_cast<const unsigned char*>(x), random, out, vectors, false);
         __builtin_memcpy(to + i * item, out, (n - i) * item);
     }
 }
@@ -173,10 +169,10 @@ void cast_mode(const void *src, void *dst, size_t n, const EncodeMode &mode, boo
 // --- stochastic from float64: onto the grid, then write it down ------------------------------------------------------
 
 template <bool Scale>
-NC_NOINLINE void encode_on_grid(const void *src, void *dst, size_t item, size_t n, const uint32_t *random, Grid grid,
+NC_NOINLINE void encode_on_grid(const void* src, void* dst, size_t item, size_t n, const uint32_t* random, Grid grid,
                                 ConvertFn write) {
-    const unsigned char *from = static_cast<const unsigned char *>(src);
-    unsigned char *to = static_cast<unsigned char *>(dst);
+    const unsigned char* from = static_cast<const unsigned char*>(src);
+    unsigned char* to = static_cast<unsigned char*>(dst);
     alignas(64) float tile[tile_items];
     for (size_t done = 0; done < n; done += tile_items) {
         const size_t count = n - done < tile_items ? n - done : static_cast<size_t>(tile_items);
@@ -185,7 +181,7 @@ NC_NOINLINE void encode_on_grid(const void *src, void *dst, size_t item, size_t 
     }
 }
 
-template <int32_t Dst> void encode_double(const void *src, void *dst, size_t n, const EncodeMode &mode, bool) noexcept {
+template <int32_t Dst> void encode_double(const void* src, void* dst, size_t n, const EncodeMode& mode, bool) noexcept {
     encode_on_grid<is_scale<Dst>()>(src, dst, static_cast<size_t>(row(Dst).storage_bytes), n, mode.random,
                                     grid_of<Dst>(),
                                     mode.overflow == NC_OVERFLOW_SATURATE ? &cast_even<NC_FORMAT_f32, Dst, true>
@@ -194,7 +190,7 @@ template <int32_t Dst> void encode_double(const void *src, void *dst, size_t n, 
 
 // --- the table ----------------------------------------------------------------------------------------------------
 
-template <int32_t Src> constexpr void fill_source(KernelTable &table) {
+template <int32_t Src> constexpr void fill_source(KernelTable& table) {
     constexpr Row r = row(Src);
     if constexpr (Src == NC_FORMAT_f32 || Src == NC_FORMAT_tf32) {
     } else if constexpr (r.is_float) {
@@ -216,14 +212,14 @@ template <int32_t Src> constexpr void fill_source(KernelTable &table) {
         table.to_f64[Src] = &convert_language<Src, NC_FORMAT_f64>;
 }
 
-template <int32_t Hub, int32_t Src, int32_t Dst> constexpr void fill_direct(KernelTable &table) {
+template <int32_t Hub, int32_t Src, int32_t Dst> constexpr void fill_direct(KernelTable& table) {
     if constexpr (Src != Dst) {
         table.direct[Hub][Dst][0] = &cast_even<Src, Dst, false>;
         table.direct[Hub][Dst][1] = &cast_even<Src, Dst, true>;
     }
 }
 
-template <int32_t Dst> constexpr void fill_target(KernelTable &table) {
+template <int32_t Dst> constexpr void fill_target(KernelTable& table) {
     if constexpr (is_narrow(Dst)) {
         fill_direct<hub_f32, NC_FORMAT_f32, Dst>(table);
         fill_direct<hub_f16, NC_FORMAT_f16, Dst>(table);
@@ -233,7 +229,7 @@ template <int32_t Dst> constexpr void fill_target(KernelTable &table) {
     }
 }
 
-constexpr KernelTable generic_table(const char *name, bool flags_present) {
+constexpr KernelTable generic_table(const char* name, bool flags_present) {
     KernelTable table{};
     table.name = name;
     table.flags_present = flags_present;

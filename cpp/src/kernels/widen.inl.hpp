@@ -4,25 +4,37 @@
 namespace narrowcast {
 namespace {
 
-template <class T> NC_INLINE T load_as(const void *p, size_t i) {
+template <class T> NC_INLINE T load_as(const void* p, size_t i) {
     T value;
-    __builtin_memcpy(&value, static_cast<const unsigned char *>(p) + i * sizeof(T), sizeof(T));
+    __builtin_memcpy(&value, static_cast<const unsigned char*>(p) + i * sizeof(T), sizeof(T));
     return value;
 }
-template <class T> NC_INLINE void store_as(void *p, size_t i, T value) {
-    __builtin_memcpy(static_cast<unsigned char *>(p) + i * sizeof(T), &value, sizeof(T));
+template <class T> NC_INLINE void store_as(void* p, size_t i, T value) {
+    __builtin_memcpy(static_cast<unsigned char*>(p) + i * sizeof(T), &value, sizeof(T));
 }
 
 template <int32_t Format> struct CTypeOf;
-template <> struct CTypeOf<NC_FORMAT_f32> { using type = float; };
-template <> struct CTypeOf<NC_FORMAT_f64> { using type = double; };
-template <> struct CTypeOf<NC_FORMAT_i32> { using type = int32_t; };
-template <> struct CTypeOf<NC_FORMAT_u32> { using type = uint32_t; };
-template <> struct CTypeOf<NC_FORMAT_i64> { using type = int64_t; };
-template <> struct CTypeOf<NC_FORMAT_u64> { using type = uint64_t; };
+template <> struct CTypeOf<NC_FORMAT_f32> {
+    using type = float;
+};
+template <> struct CTypeOf<NC_FORMAT_f64> {
+    using type = double;
+};
+template <> struct CTypeOf<NC_FORMAT_i32> {
+    using type = int32_t;
+};
+template <> struct CTypeOf<NC_FORMAT_u32> {
+    using type = uint32_t;
+};
+template <> struct CTypeOf<NC_FORMAT_i64> {
+    using type = int64_t;
+};
+template <> struct CTypeOf<NC_FORMAT_u64> {
+    using type = uint64_t;
+};
 
 // Integers of up to 24 bits -> float32, exact.
-template <int32_t Format> void widen_small(const void *src, void *dst, size_t n, bool) noexcept {
+template <int32_t Format> void widen_small(const void* src, void* dst, size_t n, bool) noexcept {
     constexpr Row r = row(Format);
     constexpr uint32_t mask = static_cast<uint32_t>(facts(Format).code_mask);
     constexpr uint32_t sign = static_cast<uint32_t>(facts(Format).sign_mask);
@@ -37,7 +49,7 @@ template <int32_t Format> void widen_small(const void *src, void *dst, size_t n,
 }
 
 // 32-bit integers -> float32, rounded to odd at bit 8 once they have more than 24 bits: 17 significant bits or more.
-template <int32_t Format> void widen_i32(const void *src, void *dst, size_t n, bool) noexcept {
+template <int32_t Format> void widen_i32(const void* src, void* dst, size_t n, bool) noexcept {
     for (size_t i = 0; i < n; ++i) {
         const uint32_t code = load_as<uint32_t>(src, i);
         const bool negative = Format == NC_FORMAT_i32 && (code >> 31) != 0;
@@ -52,11 +64,11 @@ template <int32_t Format> void widen_i32(const void *src, void *dst, size_t n, b
 }
 
 // 64-bit integers -> float64, rounded to odd at bit 11 once they have more than 53 bits; then as float64.
-template <int32_t Format> void widen_i64(const void *src, void *dst, size_t n, bool) noexcept {
+template <int32_t Format> void widen_i64(const void* src, void* dst, size_t n, bool) noexcept {
     using T = typename CTypeOf<Format>::type;
     double tile[block];
-    const unsigned char *from = static_cast<const unsigned char *>(src);
-    unsigned char *to = static_cast<unsigned char *>(dst);
+    const unsigned char* from = static_cast<const unsigned char*>(src);
+    unsigned char* to = static_cast<unsigned char*>(dst);
     for (size_t done = 0; done < n;) {
         const size_t count = n - done < block ? n - done : static_cast<size_t>(block);
         for (size_t i = 0; i < count; ++i) {
@@ -72,7 +84,7 @@ template <int32_t Format> void widen_i64(const void *src, void *dst, size_t n, b
         for (size_t i = count; i < block; ++i)
             tile[i] = 0;
         U out[4];
-        load_block<NC_FORMAT_f64>(reinterpret_cast<const unsigned char *>(tile), out);
+        load_block<NC_FORMAT_f64>(reinterpret_cast<const unsigned char*>(tile), out);
         __builtin_memcpy(to + done * 4, out, count * 4);
         done += count;
     }
@@ -80,7 +92,7 @@ template <int32_t Format> void widen_i64(const void *src, void *dst, size_t n, b
 
 // One conversion by the language's own rule: the rounding mode that the environment holds.
 template <int32_t Src, int32_t Dst>
-void convert_language(const void *src, void *dst, size_t n, const EncodeMode &, bool) noexcept {
+void convert_language(const void* src, void* dst, size_t n, const EncodeMode&, bool) noexcept {
     using S = typename CTypeOf<Src>::type;
     using D = typename CTypeOf<Dst>::type;
     for (size_t i = 0; i < n; ++i)

@@ -26,21 +26,19 @@ NC_INLINE U as_bits(__m256 a) { return _mm256_castps_si256(a); }
 
 NC_INLINE U splat(uint32_t a) { return _mm256_set1_epi32(static_cast<int>(a)); }
 NC_INLINE U iota() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
-NC_INLINE U load(const void *p) { return _mm256_loadu_si256(static_cast<const __m256i *>(p)); }
-NC_INLINE U load_u16(const void *p) {
-    return _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i *>(p)));
+NC_INLINE U load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+NC_INLINE U load_u16(const void* p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+NC_INLINE U load_u8(const void* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }
+NC_INLINE U load_half(const void* p) {
+    return as_bits(_mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))));
 }
-NC_INLINE U load_u8(const void *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i *>(p))); }
-NC_INLINE U load_half(const void *p) {
-    return as_bits(_mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i *>(p))));
-}
-NC_INLINE void store_vector(void *p, __m256i a, bool stream) {
+NC_INLINE void store_vector(void* p, __m256i a, bool stream) {
     if (stream)
-        _mm256_stream_si256(static_cast<__m256i *>(p), a);
+        _mm256_stream_si256(static_cast<__m256i*>(p), a);
     else
-        _mm256_storeu_si256(static_cast<__m256i *>(p), a);
+        _mm256_storeu_si256(static_cast<__m256i*>(p), a);
 }
-NC_INLINE void store(void *p, U a, bool stream) { store_vector(p, a, stream); }
+NC_INLINE void store(void* p, U a, bool stream) { store_vector(p, a, stream); }
 NC_INLINE void fence() { _mm_sfence(); }
 
 NC_INLINE U band(U a, U b) { return _mm256_and_si256(a, b); }
@@ -98,23 +96,23 @@ NC_INLINE B byte_xor(B a, B b) { return _mm256_xor_si256(a, b); }
 template <int K> NC_INLINE B byte_shr_sign(B signs) { return _mm256_srli_epi16(signs, K); } // 80 or 00 bytes, K < 8
 NC_INLINE MB byte_eq(B a, B b) { return _mm256_cmpeq_epi8(a, b); }
 NC_INLINE B byte_select(MB m, B a, B b) { return _mm256_blendv_epi8(b, a, m); }
-NC_INLINE void store_bytes(void *p, B a, bool stream) {
+NC_INLINE void store_bytes(void* p, B a, bool stream) {
     store_vector(p, _mm256_permutevar8x32_epi32(a, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)), stream);
 }
 
 // Two vectors of codes below 2^16 -> 16 uint16.
-NC_INLINE void store_words(void *p, U a, U b, bool stream) {
+NC_INLINE void store_words(void* p, U a, U b, bool stream) {
     store_vector(p, _mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), 0xD8), stream);
 }
 // Two vectors of float32 -> 16 binary16.
-NC_INLINE void store_halves(void *p, U a, U b, bool stream) {
+NC_INLINE void store_halves(void* p, U a, U b, bool stream) {
     const __m128i low = _mm256_cvtps_ph(as_float(a), 0), high = _mm256_cvtps_ph(as_float(b), 0);
     store_vector(p, _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1), stream);
 }
 
 // 16 words; magnitudes below 2^15 compare as signed.
 NC_INLINE W splat_word(uint16_t a) { return _mm256_set1_epi16(static_cast<short>(a)); }
-NC_INLINE W load_words(const void *p) { return load(p); }
+NC_INLINE W load_words(const void* p) { return load(p); }
 NC_INLINE W word_and(W a, W b) { return _mm256_and_si256(a, b); }
 NC_INLINE W word_or(W a, W b) { return _mm256_or_si256(a, b); }
 NC_INLINE W word_min(W a, W b) { return _mm256_min_epi16(a, b); }
@@ -128,13 +126,13 @@ NC_INLINE U unpack_high(W a) { return _mm256_unpackhi_epi16(_mm256_setzero_si256
 NC_INLINE B sign_bytes_of_words(W a, W b) {
     return _mm256_and_si256(_mm256_packs_epi16(a, b), _mm256_set1_epi8(static_cast<char>(0x80)));
 }
-NC_INLINE void store_unpacked_bytes(void *p, B a, bool stream) {
+NC_INLINE void store_unpacked_bytes(void* p, B a, bool stream) {
     store_vector(p, _mm256_permute4x64_epi64(a, 0xD8), stream);
 }
 
 // 16 bytes as the high bytes of 16 words.
-NC_INLINE W load_high_bytes(const void *p) {
-    return _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i *>(p))), 8);
+NC_INLINE W load_high_bytes(const void* p) {
+    return _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p))), 8);
 }
 template <int K> NC_INLINE W word_shl(W a) { return _mm256_slli_epi16(a, K); }
 template <int K> NC_INLINE W word_sar(W a) { return _mm256_srai_epi16(a, K); }
@@ -144,7 +142,7 @@ NC_INLINE U half_to_float_high(W a) { return as_bits(_mm256_cvtph_ps(_mm256_extr
 // 8 float64 -> float32 rounded to odd. The conversion rounds to nearest: step back if it went away from zero (that
 // also turns a false Inf into the largest value), then mark what was cut. NaN compares false: quieted, top payload
 // kept, and the mark is below every target's payload.
-NC_INLINE __m128i odd_quarter(const double *p) {
+NC_INLINE __m128i odd_quarter(const double* p) {
     const __m256d x = _mm256_loadu_pd(p);
     const __m128 nearest = _mm256_cvtpd_ps(x);
     const __m256d back = _mm256_cvtps_pd(nearest);
@@ -158,20 +156,20 @@ NC_INLINE __m128i odd_quarter(const double *p) {
     const __m128i truncated = _mm_add_epi32(_mm_castps_si128(nearest), narrow(away)); // + (-1)
     return _mm_or_si128(truncated, _mm_srli_epi32(narrow(inexact), 31));
 }
-NC_INLINE U load_f64_odd(const void *p) {
-    const double *x = static_cast<const double *>(p);
+NC_INLINE U load_f64_odd(const void* p) {
+    const double* x = static_cast<const double*>(p);
     return _mm256_inserti128_si256(_mm256_castsi128_si256(odd_quarter(x)), odd_quarter(x + 4), 1);
 }
 
 // 32 x 32 -> 64 bits by one constant.
-NC_INLINE void mul_wide(U a, uint32_t factor, U &high, U &low) {
+NC_INLINE void mul_wide(U a, uint32_t factor, U& high, U& low) {
     const __m256i f = splat(factor);
     const __m256i even = _mm256_mul_epu32(a, f), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), f);
     low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
     high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
 }
 // p[4 i + k] = lane i of vector k.
-NC_INLINE void store_interleaved(uint32_t *p, U a, U b, U c, U d) {
+NC_INLINE void store_interleaved(uint32_t* p, U a, U b, U c, U d) {
     const __m256i ab_low = _mm256_unpacklo_epi32(a, b), ab_high = _mm256_unpackhi_epi32(a, b);
     const __m256i cd_low = _mm256_unpacklo_epi32(c, d), cd_high = _mm256_unpackhi_epi32(c, d);
     const __m256i r0 = _mm256_unpacklo_epi64(ab_low, cd_low), r1 = _mm256_unpackhi_epi64(ab_low, cd_low);

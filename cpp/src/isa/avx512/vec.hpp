@@ -27,24 +27,24 @@ NC_INLINE U as_bits(__m512 a) { return _mm512_castps_si512(a); }
 
 NC_INLINE U splat(uint32_t a) { return _mm512_set1_epi32(static_cast<int>(a)); }
 NC_INLINE U iota() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
-NC_INLINE U load(const void *p) { return _mm512_loadu_si512(p); }
-NC_INLINE U load_u16(const void *p) {
-    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i *>(p)));
+NC_INLINE U load(const void* p) { return _mm512_loadu_si512(p); }
+NC_INLINE U load_u16(const void* p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
 }
-NC_INLINE U load_u8(const void *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i *>(p))); }
-NC_INLINE U load_half(const void *p) {
-    return as_bits(_mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i *>(p))));
+NC_INLINE U load_u8(const void* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+NC_INLINE U load_half(const void* p) {
+    return as_bits(_mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))));
 }
-NC_INLINE void store_vector(void *p, __m512i a, bool stream) {
+NC_INLINE void store_vector(void* p, __m512i a, bool stream) {
     if (stream) {
-        __m256i *halves = static_cast<__m256i *>(p);
+        __m256i* halves = static_cast<__m256i*>(p);
         _mm256_stream_si256(halves, _mm512_castsi512_si256(a));
         _mm256_stream_si256(halves + 1, _mm512_extracti64x4_epi64(a, 1));
     } else {
         _mm512_storeu_si512(p, a);
     }
 }
-NC_INLINE void store(void *p, U a, bool stream) { store_vector(p, a, stream); }
+NC_INLINE void store(void* p, U a, bool stream) { store_vector(p, a, stream); }
 NC_INLINE void fence() { _mm_sfence(); }
 
 NC_INLINE U band(U a, U b) { return _mm512_and_si512(a, b); }
@@ -82,9 +82,7 @@ NC_INLINE B pack_bytes(U a, U b, U c, U d) {
                                _mm512_packus_epi32(band(c, low), band(d, low)));
 }
 NC_INLINE MB nan_bytes(U a, U b, U c, U d) {
-    const auto nan = [](U x) {
-        return _mm512_movm_epi32(_mm512_cmp_ps_mask(as_float(x), as_float(x), _CMP_UNORD_Q));
-    };
+    const auto nan = [](U x) { return _mm512_movm_epi32(_mm512_cmp_ps_mask(as_float(x), as_float(x), _CMP_UNORD_Q)); };
     return _mm512_movepi8_mask(
         _mm512_packs_epi16(_mm512_packs_epi32(nan(a), nan(b)), _mm512_packs_epi32(nan(c), nan(d))));
 }
@@ -99,20 +97,20 @@ NC_INLINE B byte_xor(B a, B b) { return _mm512_xor_si512(a, b); }
 template <int K> NC_INLINE B byte_shr_sign(B signs) { return _mm512_srli_epi16(signs, K); } // 80 or 00 bytes, K < 8
 NC_INLINE MB byte_eq(B a, B b) { return _mm512_cmpeq_epi8_mask(a, b); }
 NC_INLINE B byte_select(MB m, B a, B b) { return _mm512_mask_blend_epi8(m, b, a); }
-NC_INLINE void store_bytes(void *p, B a, bool stream) {
+NC_INLINE void store_bytes(void* p, B a, bool stream) {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     store_vector(p, _mm512_permutexvar_epi32(order, a), stream);
 }
 
 // Two vectors of codes below 2^16 -> 32 uint16.
-NC_INLINE void store_words(void *p, U a, U b, bool stream) {
+NC_INLINE void store_words(void* p, U a, U b, bool stream) {
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     store_vector(p, _mm512_permutexvar_epi64(order, _mm512_packus_epi32(a, b)), stream);
 }
 // Two vectors of float32 -> 32 binary16.
-NC_INLINE void store_halves(void *p, U a, U b, bool stream) {
+NC_INLINE void store_halves(void* p, U a, U b, bool stream) {
     const __m256i low = _mm512_cvtps_ph(as_float(a), 0), high = _mm512_cvtps_ph(as_float(b), 0);
-    __m256i *halves = static_cast<__m256i *>(p);
+    __m256i* halves = static_cast<__m256i*>(p);
     if (stream) {
         _mm256_stream_si256(halves, low);
         _mm256_stream_si256(halves + 1, high);
@@ -124,7 +122,7 @@ NC_INLINE void store_halves(void *p, U a, U b, bool stream) {
 
 // 32 words; magnitudes below 2^15 compare as signed.
 NC_INLINE W splat_word(uint16_t a) { return _mm512_set1_epi16(static_cast<short>(a)); }
-NC_INLINE W load_words(const void *p) { return load(p); }
+NC_INLINE W load_words(const void* p) { return load(p); }
 NC_INLINE W word_and(W a, W b) { return _mm512_and_si512(a, b); }
 NC_INLINE W word_or(W a, W b) { return _mm512_or_si512(a, b); }
 NC_INLINE W word_min(W a, W b) { return _mm512_min_epi16(a, b); }
@@ -138,13 +136,13 @@ NC_INLINE U unpack_high(W a) { return _mm512_unpackhi_epi16(_mm512_setzero_si512
 NC_INLINE B sign_bytes_of_words(W a, W b) {
     return _mm512_and_si512(_mm512_packs_epi16(a, b), _mm512_set1_epi8(static_cast<char>(0x80)));
 }
-NC_INLINE void store_unpacked_bytes(void *p, B a, bool stream) {
+NC_INLINE void store_unpacked_bytes(void* p, B a, bool stream) {
     store_vector(p, _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), a), stream);
 }
 
 // 32 bytes as the high bytes of 32 words.
-NC_INLINE W load_high_bytes(const void *p) {
-    return _mm512_slli_epi16(_mm512_cvtepu8_epi16(_mm256_loadu_si256(static_cast<const __m256i *>(p))), 8);
+NC_INLINE W load_high_bytes(const void* p) {
+    return _mm512_slli_epi16(_mm512_cvtepu8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(p))), 8);
 }
 template <int K> NC_INLINE W word_shl(W a) { return _mm512_slli_epi16(a, K); }
 template <int K> NC_INLINE W word_sar(W a) { return _mm512_srai_epi16(a, K); }
@@ -153,26 +151,26 @@ NC_INLINE U half_to_float_high(W a) { return as_bits(_mm512_cvtph_ps(_mm512_extr
 
 // 16 float64 -> float32 rounded to odd: truncate, then mark what was cut. NaN is quieted, its top payload kept; it
 // compares unequal only in the ordered sense, so the mark stays off.
-NC_INLINE __m256i odd_half(const double *p) {
+NC_INLINE __m256i odd_half(const double* p) {
     const __m512d x = _mm512_loadu_pd(p);
     const __m256i truncated = _mm256_castps_si256(_mm512_cvt_roundpd_ps(x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC));
     const __mmask8 inexact = _mm512_cmp_pd_mask(_mm512_cvtps_pd(_mm256_castsi256_ps(truncated)), x, _CMP_NEQ_OQ);
     return _mm256_mask_or_epi32(truncated, inexact, truncated, _mm256_set1_epi32(1));
 }
-NC_INLINE U load_f64_odd(const void *p) {
-    const double *x = static_cast<const double *>(p);
+NC_INLINE U load_f64_odd(const void* p) {
+    const double* x = static_cast<const double*>(p);
     return _mm512_inserti64x4(_mm512_castsi256_si512(odd_half(x)), odd_half(x + 8), 1);
 }
 
 // 32 x 32 -> 64 bits by one constant.
-NC_INLINE void mul_wide(U a, uint32_t factor, U &high, U &low) {
+NC_INLINE void mul_wide(U a, uint32_t factor, U& high, U& low) {
     const __m512i f = splat(factor);
     const __m512i even = _mm512_mul_epu32(a, f), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), f);
     low = _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
     high = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
 }
 // p[4 i + k] = lane i of vector k.
-NC_INLINE void store_interleaved(uint32_t *p, U a, U b, U c, U d) {
+NC_INLINE void store_interleaved(uint32_t* p, U a, U b, U c, U d) {
     const __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
     const __m512i cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
     const __m512i r0 = _mm512_unpacklo_epi64(ab_low, cd_low), r1 = _mm512_unpackhi_epi64(ab_low, cd_low);

@@ -20,7 +20,7 @@ struct alignas(64) Bytes64 {
 struct alignas(64) Bytes128 {
     uint8_t at[128];
 };
-NC_INLINE __m512i load_table(const uint8_t *p) { return _mm512_load_si512(p); }
+NC_INLINE __m512i load_table(const uint8_t* p) { return _mm512_load_si512(p); }
 
 // --- byte codes -> 16 and 32 bits -----------------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ template <int32_t Format, int32_t Hub> struct DecodeTables {
 };
 
 // Low and high bytes of the 16-bit values of 64 codes.
-template <int32_t Format, int32_t Hub> NC_INLINE void decode_word_bytes(B codes, B &low, B &high) {
+template <int32_t Format, int32_t Hub> NC_INLINE void decode_word_bytes(B codes, B& low, B& high) {
     constexpr Row r = row(Format);
     if constexpr (is_scale<Format>()) { // the code is the exponent; 2^-127 and NaN have the top fraction bit besides
         static_assert(Hub == hub_bf16);
@@ -110,8 +110,8 @@ template <int32_t Format, int32_t Hub> NC_INLINE void decode_word_bytes(B codes,
     }
 }
 
-template <int32_t Src> void table_to_f32(const void *src, void *dst, size_t n, bool stream) noexcept {
-    run<1, 4>(src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+template <int32_t Src> void table_to_f32(const void* src, void* dst, size_t n, bool stream) noexcept {
+    run<1, 4>(src, dst, n, stream, [](const unsigned char* from, unsigned char* to, bool nt) NC_INLINE_LAMBDA {
         // Two rounds of in-lane unpacking follow: deal the codes out so that they end up in order.
         const __m512i deal = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         B low, high;
@@ -125,8 +125,8 @@ template <int32_t Src> void table_to_f32(const void *src, void *dst, size_t n, b
     });
 }
 
-template <int32_t Src, int32_t Hub> void table_to_16(const void *src, void *dst, size_t n, bool stream) noexcept {
-    run<1, 2>(src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+template <int32_t Src, int32_t Hub> void table_to_16(const void* src, void* dst, size_t n, bool stream) noexcept {
+    run<1, 2>(src, dst, n, stream, [](const unsigned char* from, unsigned char* to, bool nt) NC_INLINE_LAMBDA {
         const __m512i deal = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
         B low, high;
         decode_word_bytes<Src, Hub>(_mm512_permutexvar_epi64(deal, load(from)), low, high);
@@ -149,13 +149,13 @@ template <int32_t Format> NC_INLINE B join_top_bits(B codes, B signs) {
 
 // --- 16-bit lanes -> byte codes, nearest-even ----------------------------------------------------------------------
 
-// A word holds a bfloat16: exponent e, fraction; its significand 1.fffffff is an 8-bit integer s. Multiplied by power[e], the bits to keep
-// stand in the high byte and the cut-off ones in the low byte, subnormals included; the code is base[e] + kept + round.
-// Exponents far below and above share the first and last entry, where the power is 0.
+// A word holds a bfloat16: exponent e, fraction; its significand 1.fffffff is an 8-bit integer s. Multiplied by
+// power[e], the bits to keep stand in the high byte and the cut-off ones in the low byte, subnormals included; the code
+// is base[e] + kept + round. Exponents far below and above share the first and last entry, where the power is 0.
 template <int32_t Format, bool Saturate> struct WordEncode {
     static constexpr Row r = row(Format);
     static constexpr Facts f = facts(Format);
-    static constexpr int32_t normal = 128 - r.bias;              // exponent field of the smallest normal
+    static constexpr int32_t normal = 128 - r.bias;                 // exponent field of the smallest normal
     static constexpr int32_t lowest = normal - r.mantissa_bits - 2; // everything here and below becomes zero
     static constexpr int32_t highest = static_cast<int32_t>(value_bits<Format>(f.max) >> 23) + 1; // overflows
     static constexpr uint8_t beyond = static_cast<uint8_t>(Saturate || f.overflow == f.max ? f.max : f.max + 1);
@@ -172,8 +172,9 @@ template <int32_t Format, bool Saturate> struct WordEncode {
     static consteval Bytes64 bases() {
         Bytes64 table{};
         for (int32_t e = lowest; e <= highest; ++e)
-            table.at[e % 64] =
-                static_cast<uint8_t>(e == highest ? beyond : e < normal ? 0 : (e - normal) << r.mantissa_bits);
+            table.at[e % 64] = static_cast<uint8_t>(e == highest ? beyond
+                                                    : e < normal ? 0
+                                                                 : (e - normal) << r.mantissa_bits);
         return table;
     }
     static constexpr Bytes64 power = powers(), base = bases();
@@ -200,12 +201,14 @@ struct Gather {
 
 // The codes, interleaved; sig_a and sig_b hold the significands in their low bytes, 0 in the high ones. The exponents
 // come out too, for the search for NaN.
-template <int32_t Format, bool Saturate> NC_INLINE B encode_words(W a, W b, W sig_a, W sig_b, B &exponents) {
+template <int32_t Format, bool Saturate> NC_INLINE B encode_words(W a, W b, W sig_a, W sig_b, B& exponents) {
     using Tables = WordEncode<Format, Saturate>;
     const __m512i high = load_table(Gather::high.at), low = load_table(Gather::low.at);
     const __m512i upper = splat_word(0xff00);
-    exponents = _mm512_ternarylogic_epi32(_mm512_srli_epi16(a, 7), _mm512_add_epi16(b, b), upper, 0xD8); // upper ? b : a
-    const B index = _mm512_min_epu8(_mm512_max_epu8(exponents, splat_byte(Tables::lowest)), splat_byte(Tables::highest));
+    exponents =
+        _mm512_ternarylogic_epi32(_mm512_srli_epi16(a, 7), _mm512_add_epi16(b, b), upper, 0xD8); // upper ? b : a
+    const B index =
+        _mm512_min_epu8(_mm512_max_epu8(exponents, splat_byte(Tables::lowest)), splat_byte(Tables::highest));
     const B power = _mm512_permutexvar_epi8(index, load_table(Tables::power.at));
     const B base = _mm512_permutexvar_epi8(index, load_table(Tables::base.at));
     // Products of byte pairs, summed: the significand's neighbour is 0, so whatever stands beside its power is gone.
@@ -220,13 +223,13 @@ template <int32_t Format, bool Saturate> NC_INLINE B encode_words(W a, W b, W si
         code = _mm512_min_epu8(code, splat_byte(Tables::beyond));
     return join_top_bits<Format>(code, _mm512_permutex2var_epi8(a, high, b));
 }
-NC_INLINE void store_interleaved_bytes(void *p, B codes, bool stream) {
+NC_INLINE void store_interleaved_bytes(void* p, B codes, bool stream) {
     store_vector(p, _mm512_permutexvar_epi8(load_table(Gather::undo.at), codes), stream);
 }
 
 template <int32_t Format, bool Saturate>
-void words_from_bf16(const void *src, void *dst, size_t n, bool stream) noexcept {
-    run<2, 1>(src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+void words_from_bf16(const void* src, void* dst, size_t n, bool stream) noexcept {
+    run<2, 1>(src, dst, n, stream, [](const unsigned char* from, unsigned char* to, bool nt) NC_INLINE_LAMBDA {
         const W a = load(from), b = load(from + 64);
         const W fraction = splat_word(0x7f), one = splat_word(0x80);
         const W sig_a = _mm512_ternarylogic_epi32(a, fraction, one, 0xEA); // (a & fraction) | one
@@ -255,7 +258,8 @@ template <int32_t Format, bool Saturate> NC_INLINE U even_sum(U x) {
     constexpr uint32_t bias = (0u - constant) & 0xff;
     static_assert(bias % 2 == 0);
     const U a = min_u(band(x, splat(magnitude_f32)), splat(even_limit<Format, Saturate>()));
-    const U e = _mm512_ternarylogic_epi32(max_u(a, splat(normal)), splat(inf_f32), splat(bias), 0xEA); // (a & inf) | bias
+    const U e =
+        _mm512_ternarylogic_epi32(max_u(a, splat(normal)), splat(inf_f32), splat(bias), 0xEA); // (a & inf) | bias
     const U factor = splat(static_cast<uint32_t>(127 + 23 - r.mantissa_bits) << 23);
     return as_bits(_mm512_fmadd_ps(as_float(e), as_float(factor), as_float(a)));
 }
@@ -296,9 +300,9 @@ struct SumOrder {
 };
 
 template <int32_t Src, int32_t Format, bool Saturate>
-void sums_from_f32(const void *src, void *dst, size_t n, bool stream) noexcept {
+void sums_from_f32(const void* src, void* dst, size_t n, bool stream) noexcept {
     run<static_cast<size_t>(row(Src).storage_bytes), 1>(
-        src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+        src, dst, n, stream, [](const unsigned char* from, unsigned char* to, bool nt) NC_INLINE_LAMBDA {
             constexpr Row r = row(Format);
             U x[4];
             load_block<Src>(from, x);
@@ -337,22 +341,23 @@ NC_INLINE __m512i hardware_bf16(U low, U high) {
 }
 
 template <int32_t Src, bool Saturate>
-void hardware_to_bf16(const void *src, void *dst, size_t n, bool stream) noexcept {
+void hardware_to_bf16(const void* src, void* dst, size_t n, bool stream) noexcept {
     run<static_cast<size_t>(row(Src).storage_bytes), 2>(
-        src, dst, n, stream, [](const unsigned char *from, unsigned char *to, bool nt) NC_INLINE_LAMBDA {
+        src, dst, n, stream, [](const unsigned char* from, unsigned char* to, bool nt) NC_INLINE_LAMBDA {
             U x[4];
             load_block<Src>(from, x);
             bool differs;
             if constexpr (Src == NC_FORMAT_f16) // its values are never subnormal in float32
                 differs = any_nan(x[0], x[1], x[2], x[3]);
             else
-                differs = (hardware_class(x[0]) | hardware_class(x[1]) | hardware_class(x[2]) | hardware_class(x[3])) != 0;
+                differs =
+                    (hardware_class(x[0]) | hardware_class(x[1]) | hardware_class(x[2]) | hardware_class(x[3])) != 0;
             if (differs) [[unlikely]] {
                 store_even<NC_FORMAT_bf16, Saturate>(to, x, nt);
                 return;
             }
             if constexpr (Saturate)
-                for (U &v : x)
+                for (U& v : x)
                     v = limit_magnitude(v, splat(value_bits<NC_FORMAT_bf16>(facts(NC_FORMAT_bf16).max)));
             store(to, hardware_bf16(x[0], x[1]), nt);
             store(to + 64, hardware_bf16(x[2], x[3]), nt);
@@ -361,7 +366,7 @@ void hardware_to_bf16(const void *src, void *dst, size_t n, bool stream) noexcep
 
 // --- the table -----------------------------------------------------------------------------------------------------
 
-template <int32_t Format> constexpr void override_bytes(KernelTable &table) {
+template <int32_t Format> constexpr void override_bytes(KernelTable& table) {
     if constexpr (row(Format).is_float && row(Format).storage_bytes == 1)
         table.widen[Format] = &table_to_f32<Format>;
     if constexpr (row(Format).is_float && row(Format).storage_bytes == 1 && !is_scale<Format>()) {

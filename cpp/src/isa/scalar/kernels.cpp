@@ -9,25 +9,25 @@
 namespace narrowcast {
 namespace {
 
-template <class T> T load(const void *from, size_t i) {
+template <class T> T load(const void* from, size_t i) {
     T value;
-    memcpy(&value, static_cast<const unsigned char *>(from) + i * sizeof(T), sizeof(T));
+    memcpy(&value, static_cast<const unsigned char*>(from) + i * sizeof(T), sizeof(T));
     return value;
 }
 
-template <class T> void store(void *to, size_t i, uint64_t code) {
+template <class T> void store(void* to, size_t i, uint64_t code) {
     const T value = static_cast<T>(code);
-    memcpy(static_cast<unsigned char *>(to) + i * sizeof(T), &value, sizeof(T));
+    memcpy(static_cast<unsigned char*>(to) + i * sizeof(T), &value, sizeof(T));
 }
 
 template <int32_t Src, int32_t Dst, int32_t Rounding, int32_t Overflow>
-void convert_all(const void *src, void *dst, size_t n, bool) noexcept {
+void convert_all(const void* src, void* dst, size_t n, bool) noexcept {
     for (size_t i = 0; i < n; ++i)
         store<Storage<Dst>>(dst, i, convert<Src, Dst>(load<Storage<Src>>(src, i), Rounding, Overflow, 0));
 }
 
 template <int32_t Src, int32_t Dst>
-void encode_all(const void *src, void *dst, size_t n, const EncodeMode &mode, bool) noexcept {
+void encode_all(const void* src, void* dst, size_t n, const EncodeMode& mode, bool) noexcept {
     for (size_t i = 0; i < n; ++i) {
         const uint32_t random = mode.rounding == NC_STOCHASTIC ? mode.random[i] : 0;
         store<Storage<Dst>>(dst, i,
@@ -35,7 +35,7 @@ void encode_all(const void *src, void *dst, size_t n, const EncodeMode &mode, bo
     }
 }
 
-void census(const uint32_t *f32, size_t n, const CensusRule &rule, Census &sum) noexcept {
+void census(const uint32_t* f32, size_t n, const CensusRule& rule, Census& sum) noexcept {
     for (size_t i = 0; i < n; ++i) {
         const uint32_t bits = load<uint32_t>(f32, i);
         const uint32_t magnitude = bits & 0x7fffffff;
@@ -53,7 +53,7 @@ void census(const uint32_t *f32, size_t n, const CensusRule &rule, Census &sum) 
     }
 }
 
-void philox(uint64_t seed, uint64_t first_block, uint32_t *words, size_t blocks) noexcept {
+void philox(uint64_t seed, uint64_t first_block, uint32_t* words, size_t blocks) noexcept {
     for (size_t i = 0; i < blocks; ++i) {
         const PhiloxBlock block = philox_block(seed, first_block + i);
         memcpy(words + 4 * i, block.word, sizeof block.word);
@@ -65,10 +65,10 @@ consteval bool is_byte_float(int32_t format) {
     return r.is_float && r.storage_bytes == 1 && r.specials != Specials::scale;
 }
 
-template <int32_t Src> constexpr void fill_source(KernelTable &table) {
+template <int32_t Src> constexpr void fill_source(KernelTable& table) {
     constexpr int32_t even = NC_NEAREST_EVEN, ieee = NC_OVERFLOW_IEEE;
     if constexpr (Src != NC_FORMAT_f32 && Src != NC_FORMAT_tf32)
-        table.widen[Src] = &convert_all<Src, NC_FORMAT_f32, is_wide(Src) ? round_to_odd : even, ieee>;
+        table.widen[Src] = &convert_all < Src, NC_FORMAT_f32, is_wide(Src) ? round_to_odd : even, ieee > ;
     if constexpr (is_byte_float(Src)) {
         table.widen16[Src][hub_f16] = &convert_all<Src, NC_FORMAT_f16, even, ieee>;
         table.widen16[Src][hub_bf16] = &convert_all<Src, NC_FORMAT_bf16, even, ieee>;
@@ -79,14 +79,14 @@ template <int32_t Src> constexpr void fill_source(KernelTable &table) {
         table.to_f64[Src] = &encode_all<Src, NC_FORMAT_f64>;
 }
 
-template <int32_t Hub, int32_t HubFormat, int32_t Dst> constexpr void fill_direct(KernelTable &table) {
+template <int32_t Hub, int32_t HubFormat, int32_t Dst> constexpr void fill_direct(KernelTable& table) {
     if constexpr (HubFormat != Dst) {
         table.direct[Hub][Dst][0] = &convert_all<HubFormat, Dst, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE>;
         table.direct[Hub][Dst][1] = &convert_all<HubFormat, Dst, NC_NEAREST_EVEN, NC_OVERFLOW_SATURATE>;
     }
 }
 
-template <int32_t Dst> constexpr void fill_target(KernelTable &table) {
+template <int32_t Dst> constexpr void fill_target(KernelTable& table) {
     if constexpr (is_narrow(Dst)) {
         fill_direct<hub_f32, NC_FORMAT_f32, Dst>(table);
         fill_direct<hub_f16, NC_FORMAT_f16, Dst>(table);
