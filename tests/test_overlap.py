@@ -44,6 +44,18 @@ def test_in_place_narrowing(src, dst, options, n, isa):
     assert np.array_equal(memory.view(np.uint8)[out.nbytes :], codes.view(np.uint8)[out.nbytes :]), "wrote behind out"
 
 
+@pytest.mark.parametrize(
+    ("src", "dst"), [("float32", "float8_e4m3fn"), ("float64", "float32"), ("float16", "float8_e5m2")]
+)
+def test_in_place_narrowing_of_large_arrays(src, dst):
+    """Large enough for threads, which must not be used: one would overwrite what another has yet to read."""
+    n = 4_000_037
+    memory = np.resize(cases.codes_for(src, dst), n)
+    out = memory.view(oracle.storage_dtype(dst))[:n]
+    nc.astype(cases.array(src, memory), dst, out=out, threads=4)
+    assert np.array_equal(out, np.resize(cases.expected(src, dst), n))
+
+
 def test_in_place_raise():
     """Nothing is written when a value is refused; else the cast goes through."""
     memory = np.ones(1000, np.float32)
