@@ -221,6 +221,8 @@ std::vector<Slot> slots(const KernelTable& table, const uint32_t* words, Tally& 
                     encode("encode", table.encode[format], NC_FORMAT_f32, format, rounding, overflow);
             for (const int32_t overflow : {NC_OVERFLOW_IEEE, NC_OVERFLOW_SATURATE})
                 encode("stochastic64", table.stochastic64[format], NC_FORMAT_f64, format, NC_STOCHASTIC, overflow);
+            for (const int32_t overflow : {NC_OVERFLOW_IEEE, NC_OVERFLOW_SATURATE})
+                encode("stochastic64", table.stochastic64[format], NC_FORMAT_f64, format, NC_STOCHASTIC, overflow);
         }
         for (const int32_t to : {NC_FORMAT_f32, NC_FORMAT_f64}) {
             if (!(wide || (format == NC_FORMAT_f32 && to == NC_FORMAT_f64)) || format == to)
