@@ -12,6 +12,7 @@
 #include "api/plan.hpp"
 #include "api/raise.hpp"
 #include "api/walk.hpp"
+#include "dispatch/registry.hpp"
 #include "parallel/split.hpp"
 
 #if defined(__linux__)
@@ -206,6 +207,17 @@ nc_status nc_cast(const nc_array* x, const nc_array* out, const nc_cast_options*
     if (!usable(error))
         return NC_ERROR_ARGUMENT;
     clear(error);
+    const DefaultIsa& best = default_isa();
+    if (x != nullptr && out != nullptr && best.table != nullptr) {
+        if (const size_t n = plain_elements(*x, *out, options)) {
+            const int32_t rounding = options != nullptr ? options->rounding : int32_t{NC_NEAREST_EVEN};
+            const int32_t overflow = options != nullptr ? options->overflow : int32_t{NC_OVERFLOW_IEEE};
+            const Plan plan = make_plan(*best.table, x->format, out->format, rounding, overflow);
+            const FpGuard guard(plan.fp_rounding);
+            run_plan(plan, x->data, out->data, n, nullptr, false);
+            return NC_OK;
+        }
+    }
     Request request;
     if (const nc_status status = check_request(x, out, options, error, request))
         return status;

@@ -203,4 +203,47 @@ nc_status check_request(const nc_array* x, const nc_array* out, const nc_cast_op
     return fill_operand(*out, "out", n, error, request.out);
 }
 
+size_t plain_elements(const nc_array& x, const nc_array& out, const nc_cast_options* options) noexcept {
+    // 1. Options: one part whatever the threads (plain_bytes is less than a thread is made for), this CPU's own table.
+    if (options != nullptr) {
+        const bool usual = options->size == sizeof *options && static_cast<uint32_t>(options->rounding) < NC_STOCHASTIC &&
+                           static_cast<uint32_t>(options->overflow) < NC_OVERFLOW_RAISE && options->threads >= 0 &&
+                           options->reserved == 0 && options->isa == nullptr;
+        if (!usual)
+            return 0;
+    }
+    // 2. Formats and flags.
+    const bool known = format_exists(x.format) && format_exists(out.format) && x.format != NC_FORMAT_tf32 &&
+                       (x.flags | out.flags | x.reserved | out.reserved) == 0;
+    if (!known || !format_of(out.format).row.is_float)
+        return 0;
+    const auto x_item = static_cast<uint64_t>(format_of(x.format).row.storage_bytes);
+    const auto out_item = static_cast<uint64_t>(format_of(out.format).row.storage_bytes);
+    // 3. Equal shapes without zeros, C-contiguous, small: no product below can overflow.
+    if (x.ndim != out.ndim || static_cast<uint32_t>(x.ndim) > NC_MAX_NDIM || x.data == nullptr || out.data == nullptr ||
+        (x.ndim != 0 && (x.shape == nullptr || out.shape == nullptr)))
+        return 0;
+    uint64_t n = 1;
+    for (int32_t i = x.ndim - 1; i >= 0; --i) {
+        const int64_t extent = x.shape[i];
+        if (extent != out.shape[i] || extent < 1 || extent > static_cast<int64_t>(plain_bytes))
+            return 0;
+        if (x.strides != nullptr && x.strides[i] != static_cast<int64_t>(n * x_item))
+            return 0;
+        if (out.strides != nullptr && out.strides[i] != static_cast<int64_t>(n * out_item))
+            return 0;
+        n *= static_cast<uint64_t>(extent);
+        if (n > plain_bytes)
+            return 0;
+    }
+    if (n * (x_item + out_item) > plain_bytes)
+        return 0;
+    // 4. Addresses: neither array wraps, and they are apart or begin together with items that do not grow.
+    const auto from = reinterpret_cast<uintptr_t>(x.data), to = reinterpret_cast<uintptr_t>(out.data);
+    if (std::max(from, to) > std::numeric_limits<uintptr_t>::max() - plain_bytes)
+        return 0;
+    const bool apart = from + n * x_item <= to || to + n * out_item <= from;
+    return apart || (from == to && out_item <= x_item) ? static_cast<size_t>(n) : 0;
+}
+
 } // namespace narrowcast

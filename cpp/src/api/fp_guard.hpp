@@ -36,13 +36,19 @@ private:
 
 #if defined(__x86_64__) || defined(_M_X64)
 
-// MXCSR: bits 13-14 are the direction (0 nearest, 1 down, 2 up, 3 zero), 7-12 the masks, 0-5 the sticky flags.
+// MXCSR: bits 13-14 are the direction (0 nearest, 1 down, 2 up, 3 zero), 7-12 the masks, 0-5 the sticky flags. A write
+// costs more than a small cast: it is left out where the word is right but for the flags, which decide nothing.
 inline FpGuard::FpGuard(int32_t rounding) noexcept : control_(_mm_getcsr()) {
     constexpr uint32_t directions[] = {0, 3, 2, 1}; // by nc_rounding
-    _mm_setcsr(0x1f80u | directions[rounding & 3] << 13);
+    const uint32_t wanted = 0x1f80u | directions[rounding & 3] << 13;
+    if ((control_ & ~0x3fu) != wanted)
+        _mm_setcsr(wanted);
 }
 
-inline FpGuard::~FpGuard() noexcept { _mm_setcsr(control_); }
+inline FpGuard::~FpGuard() noexcept {
+    if (_mm_getcsr() != control_)
+        _mm_setcsr(control_);
+}
 
 #elif defined(__aarch64__) || defined(_M_ARM64)
 
