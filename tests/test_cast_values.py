@@ -5,7 +5,6 @@ rounding boundary of the target, zeros, subnormals, infinities, every kind of Na
 """
 
 import functools
-import os
 
 import numpy as np
 import pytest
@@ -76,31 +75,42 @@ def test_roundings(dst, rounding, isa):
     check("float32", dst, rounding)
 
 
-@functools.lru_cache(1)
-def large(src, dst):
-    """More bytes than the cache holds, in rows of the codes for this pair; and where to put the result."""
-    codes = cases.codes_for(src, dst)[:100_003]
-    cache = os.sysconf("SC_LEVEL3_CACHE_SIZE") if "SC_LEVEL3_CACHE_SIZE" in getattr(os, "sysconf_names", ()) else 0
-    target = min(max(cache, 32 << 20) * 9 // 8, 512 << 20)
-    times = -(-target // (codes.nbytes + cases.expected(src, dst)[: codes.size].nbytes))
-    return np.tile(codes, (times, 1)), np.empty((times, codes.size), oracle.storage_dtype(dst))
-
-
+LARGE_BYTES = 48 << 20  # past the size from which stores may go around the cache
 LARGE_PAIRS = [
     ("float32", "float16"),
     ("float32", "bfloat16"),
-    ("float32", "float8_e4m3fn"),
     ("float32", "tfloat32"),
+    ("float32", "float8_e4m3fn"),
+    ("float32", "float8_e8m0fnu"),
+    ("float32", "float4_e2m1fn"),
+    ("float32", "float64"),
+    ("float64", "float32"),
+    ("float16", "float32"),
+    ("bfloat16", "float16"),
     ("bfloat16", "float8_e5m2"),
     ("float8_e4m3fn", "float32"),
     ("float8_e5m2", "bfloat16"),
+    ("float4_e2m1fn", "float32"),
+    ("int8", "float32"),
 ]
+
+
+@functools.lru_cache(1)
+def large(src, dst):
+    """Rows of the codes for this pair, and memory for the result with room to begin anywhere."""
+    codes = cases.codes_for(src, dst)[:100_003]
+    times = -(-LARGE_BYTES // (codes.nbytes + cases.expected(src, dst)[: codes.size].nbytes))
+    return np.tile(codes, (times, 1)), np.empty(times * codes.size + 64, oracle.storage_dtype(dst))
 
 
 @pytest.mark.parametrize(("src", "dst"), LARGE_PAIRS)
 def test_large_arrays(src, dst, isa):
-    """Sizes at which kernels may switch to non-temporal stores: the same bits, at every position."""
-    codes, out = large(src, dst)
-    out.fill(0x5A)
-    assert nc.astype(cases.array(src, codes), dst, out=out) is out
-    assert np.all(out == cases.expected(src, dst)[: codes.shape[1]])
+    """The same bits at every position, wherever in a cache line the output begins and ends."""
+    codes, memory = large(src, dst)
+    for start in (0, 5):
+        memory.view(np.uint8).fill(0x5A)
+        out = memory[start : start + codes.size].reshape(codes.shape)
+        assert nc.astype(cases.array(src, codes), dst, out=out) is out
+        assert np.all(out == cases.expected(src, dst)[: codes.shape[1]])
+        beside = np.r_[memory[:start], memory[start + codes.size :]]
+        assert np.all(beside.view(np.uint8) == 0x5A)
