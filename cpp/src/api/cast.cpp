@@ -1,5 +1,6 @@
 // nc_cast: check, choose, arrange, scan, run. Each step is a room of its own (check, isa, layout, raise, plan, walk,
-// block); what is here is their order, the splitting over threads, and the choice of pieces.
+// block); what is here is their order, the splitting over threads, the choice of pieces, and the short way of small
+// dense casts.
 #include <algorithm>
 #include <optional>
 
@@ -199,6 +200,25 @@ nc_status cast(const Request& request, const KernelTable& table, nc_error* error
     return NC_OK;
 }
 
+// The calls that need no arranging, past all the rest; false if this is another one, or a wrong one.
+bool cast_plain(const nc_array* x, const nc_array* out, const nc_cast_options* options) noexcept {
+    if (x == nullptr || out == nullptr)
+        return false;
+    const size_t n = plain_elements(*x, *out, options);
+    if (n == 0)
+        return false;
+    const char* isa = options != nullptr ? options->isa : nullptr;
+    const KernelTable* table = isa != nullptr ? find_isa(isa) : default_isa().table;
+    if (table == nullptr)
+        return false;
+    const int32_t rounding = options != nullptr ? options->rounding : int32_t{NC_NEAREST_EVEN};
+    const int32_t overflow = options != nullptr ? options->overflow : int32_t{NC_OVERFLOW_IEEE};
+    const Plan plan = make_plan(*table, x->format, out->format, rounding, overflow);
+    const FpGuard guard(plan.fp_rounding);
+    run_plan(plan, x->data, out->data, n, nullptr, false);
+    return true;
+}
+
 } // namespace
 } // namespace narrowcast
 
@@ -207,17 +227,8 @@ nc_status nc_cast(const nc_array* x, const nc_array* out, const nc_cast_options*
     if (!usable(error))
         return NC_ERROR_ARGUMENT;
     clear(error);
-    const DefaultIsa& best = default_isa();
-    if (x != nullptr && out != nullptr && best.table != nullptr) {
-        if (const size_t n = plain_elements(*x, *out, options)) {
-            const int32_t rounding = options != nullptr ? options->rounding : int32_t{NC_NEAREST_EVEN};
-            const int32_t overflow = options != nullptr ? options->overflow : int32_t{NC_OVERFLOW_IEEE};
-            const Plan plan = make_plan(*best.table, x->format, out->format, rounding, overflow);
-            const FpGuard guard(plan.fp_rounding);
-            run_plan(plan, x->data, out->data, n, nullptr, false);
-            return NC_OK;
-        }
-    }
+    if (cast_plain(x, out, options))
+        return NC_OK;
     Request request;
     if (const nc_status status = check_request(x, out, options, error, request))
         return status;

@@ -34,7 +34,7 @@ nc_status check_request(const nc_array* x, const nc_array* out, const nc_cast_op
                         Request& request) noexcept;
 
 // Most calls: small dense arrays that are apart or in place, a deterministic rounding, nothing refused. Everything that
-// check_request, the overlap rules and choose_table would look at is looked at here too; whatever is out of the
+// check_request and the overlap rules would look at (all but options.isa) is looked at here too; whatever is out of the
 // ordinary gives 0, and the call goes on to them. Otherwise the number of elements, whose bytes number at most
 // plain_bytes.
 enum : size_t { plain_bytes = size_t{1} << 18 };
