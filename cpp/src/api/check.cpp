@@ -206,7 +206,8 @@ nc_status check_request(const nc_array* x, const nc_array* out, const nc_cast_op
 size_t plain_elements(const nc_array& x, const nc_array& out, const nc_cast_options* options) noexcept {
     // 1. Options: one part whatever the threads (plain_bytes is less than a thread is made for).
     if (options != nullptr) {
-        const bool usual = options->size == sizeof *options && static_cast<uint32_t>(options->rounding) < NC_STOCHASTIC &&
+        const bool usual = options->size == sizeof *options &&
+                           static_cast<uint32_t>(options->rounding) < NC_STOCHASTIC &&
                            static_cast<uint32_t>(options->overflow) < NC_OVERFLOW_RAISE && options->threads >= 0 &&
                            options->reserved == 0;
         if (!usual)

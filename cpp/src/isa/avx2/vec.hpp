@@ -25,7 +25,6 @@ NC_INLINE __m256 as_float(U a) { return _mm256_castsi256_ps(a); }
 NC_INLINE U as_bits(__m256 a) { return _mm256_castps_si256(a); }
 
 NC_INLINE U splat(uint32_t a) { return _mm256_set1_epi32(static_cast<int>(a)); }
-NC_INLINE U iota() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
 NC_INLINE U load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 NC_INLINE U load_u16(const void* p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
 NC_INLINE U load_u8(const void* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }
@@ -161,23 +160,19 @@ NC_INLINE U load_f64_odd(const void* p) {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(odd_quarter(x)), odd_quarter(x + 4), 1);
 }
 
-// 32 x 32 -> 64 bits by one constant.
-NC_INLINE void mul_wide(U a, uint32_t factor, U& high, U& low) {
-    const __m256i f = splat(factor);
-    const __m256i even = _mm256_mul_epu32(a, f), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), f);
-    low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
-    high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+// 64-bit lanes: first, first + 1, ...; upper halves; products of the lower halves.
+NC_INLINE U numbers(uint64_t first) {
+    return _mm256_add_epi64(_mm256_set1_epi64x(static_cast<long long>(first)), _mm256_setr_epi64x(0, 1, 2, 3));
 }
-// p[4 i + k] = lane i of vector k.
-NC_INLINE void store_interleaved(uint32_t* p, U a, U b, U c, U d) {
-    const __m256i ab_low = _mm256_unpacklo_epi32(a, b), ab_high = _mm256_unpackhi_epi32(a, b);
-    const __m256i cd_low = _mm256_unpacklo_epi32(c, d), cd_high = _mm256_unpackhi_epi32(c, d);
-    const __m256i r0 = _mm256_unpacklo_epi64(ab_low, cd_low), r1 = _mm256_unpackhi_epi64(ab_low, cd_low);
-    const __m256i r2 = _mm256_unpacklo_epi64(ab_high, cd_high), r3 = _mm256_unpackhi_epi64(ab_high, cd_high);
-    store(p, _mm256_permute2x128_si256(r0, r1, 0x20), false);
-    store(p + 8, _mm256_permute2x128_si256(r2, r3, 0x20), false);
-    store(p + 16, _mm256_permute2x128_si256(r0, r1, 0x31), false);
-    store(p + 24, _mm256_permute2x128_si256(r2, r3, 0x31), false);
+NC_INLINE U upper_halves(U a) { return _mm256_srli_epi64(a, 32); }
+NC_INLINE U mul_lower_halves(U a, uint32_t factor) { return _mm256_mul_epu32(a, splat(factor)); }
+// p[4 i + k] = the lower half of 64-bit lane i of vector k.
+NC_INLINE void store_lower_halves(uint32_t* p, U a, U b, U c, U d) {
+    const __m256i ab = _mm256_blend_epi32(a, _mm256_slli_epi64(b, 32), 0xAA);
+    const __m256i cd = _mm256_blend_epi32(c, _mm256_slli_epi64(d, 32), 0xAA);
+    const __m256i even = _mm256_unpacklo_epi64(ab, cd), odd = _mm256_unpackhi_epi64(ab, cd);
+    store(p, _mm256_permute2x128_si256(even, odd, 0x20), false);
+    store(p + 8, _mm256_permute2x128_si256(even, odd, 0x31), false);
 }
 
 } // namespace

@@ -26,7 +26,6 @@ NC_INLINE __m512 as_float(U a) { return _mm512_castsi512_ps(a); }
 NC_INLINE U as_bits(__m512 a) { return _mm512_castps_si512(a); }
 
 NC_INLINE U splat(uint32_t a) { return _mm512_set1_epi32(static_cast<int>(a)); }
-NC_INLINE U iota() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
 NC_INLINE U load(const void* p) { return _mm512_loadu_si512(p); }
 NC_INLINE U load_u16(const void* p) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
@@ -162,26 +161,19 @@ NC_INLINE U load_f64_odd(const void* p) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(odd_half(x)), odd_half(x + 8), 1);
 }
 
-// 32 x 32 -> 64 bits by one constant.
-NC_INLINE void mul_wide(U a, uint32_t factor, U& high, U& low) {
-    const __m512i f = splat(factor);
-    const __m512i even = _mm512_mul_epu32(a, f), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), f);
-    low = _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
-    high = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
+// 64-bit lanes: first, first + 1, ...; upper halves; products of the lower halves.
+NC_INLINE U numbers(uint64_t first) {
+    return _mm512_add_epi64(_mm512_set1_epi64(static_cast<long long>(first)),
+                            _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
 }
-// p[4 i + k] = lane i of vector k.
-NC_INLINE void store_interleaved(uint32_t* p, U a, U b, U c, U d) {
-    const __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
-    const __m512i cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
-    const __m512i r0 = _mm512_unpacklo_epi64(ab_low, cd_low), r1 = _mm512_unpackhi_epi64(ab_low, cd_low);
-    const __m512i r2 = _mm512_unpacklo_epi64(ab_high, cd_high), r3 = _mm512_unpackhi_epi64(ab_high, cd_high);
-    // r<k> holds, in its 128-bit part g, the words of block 4 g + k.
-    const __m512i low01 = _mm512_shuffle_i32x4(r0, r1, 0x44), high01 = _mm512_shuffle_i32x4(r0, r1, 0xEE);
-    const __m512i low23 = _mm512_shuffle_i32x4(r2, r3, 0x44), high23 = _mm512_shuffle_i32x4(r2, r3, 0xEE);
-    store(p, _mm512_shuffle_i32x4(low01, low23, 0x88), false);
-    store(p + 16, _mm512_shuffle_i32x4(low01, low23, 0xDD), false);
-    store(p + 32, _mm512_shuffle_i32x4(high01, high23, 0x88), false);
-    store(p + 48, _mm512_shuffle_i32x4(high01, high23, 0xDD), false);
+NC_INLINE U upper_halves(U a) { return _mm512_srli_epi64(a, 32); }
+NC_INLINE U mul_lower_halves(U a, uint32_t factor) { return _mm512_mul_epu32(a, splat(factor)); }
+// p[4 i + k] = the lower half of 64-bit lane i of vector k.
+NC_INLINE void store_lower_halves(uint32_t* p, U a, U b, U c, U d) {
+    const __m512i ab = _mm512_mask_blend_epi32(0xAAAA, a, _mm512_slli_epi64(b, 32));
+    const __m512i cd = _mm512_mask_blend_epi32(0xAAAA, c, _mm512_slli_epi64(d, 32));
+    store(p, _mm512_permutex2var_epi64(ab, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), cd), false);
+    store(p + 16, _mm512_permutex2var_epi64(ab, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), cd), false);
 }
 
 } // namespace

@@ -164,17 +164,19 @@ NC_INLINE U load_f64_odd(const void* p) {
     return as_bits(vcvtx_high_f32_f64(vcvtx_f32_f64(low), high));
 }
 
-// 32 x 32 -> 64 bits by one constant.
-NC_INLINE void mul_wide(U a, uint32_t factor, U& high, U& low) {
-    const U first = vreinterpretq_u32_u64(vmull_n_u32(vget_low_u32(a), factor));
-    const U second = vreinterpretq_u32_u64(vmull_high_n_u32(a, factor));
-    low = vuzp1q_u32(first, second);
-    high = vuzp2q_u32(first, second);
+// 64-bit lanes: first, first + 1, ...; upper halves; products of the lower halves.
+NC_INLINE U numbers(uint64_t first) {
+    return vreinterpretq_u32_u64(vcombine_u64(vcreate_u64(first), vcreate_u64(first + 1)));
 }
-// p[4 i + k] = lane i of vector k.
-NC_INLINE void store_interleaved(uint32_t* p, U a, U b, U c, U d) {
-    const uint32x4x4_t all = {{a, b, c, d}};
-    vst4q_u32(p, all);
+NC_INLINE U upper_halves(U a) { return vreinterpretq_u32_u64(vshrq_n_u64(vreinterpretq_u64_u32(a), 32)); }
+NC_INLINE U mul_lower_halves(U a, uint32_t factor) {
+    return vreinterpretq_u32_u64(vmull_n_u32(vmovn_u64(vreinterpretq_u64_u32(a)), factor));
+}
+// p[4 i + k] = the lower half of 64-bit lane i of vector k.
+NC_INLINE void store_lower_halves(uint32_t* p, U a, U b, U c, U d) {
+    const uint64x2_t ab = vreinterpretq_u64_u32(vtrn1q_u32(a, b)), cd = vreinterpretq_u64_u32(vtrn1q_u32(c, d));
+    vst1q_u32(p, vreinterpretq_u32_u64(vzip1q_u64(ab, cd)));
+    vst1q_u32(p + 4, vreinterpretq_u32_u64(vzip2q_u64(ab, cd)));
 }
 
 } // namespace
