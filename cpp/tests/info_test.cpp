@@ -177,8 +177,8 @@ void collisions(Tally& tally) {
             strides[d] = static_cast<int64_t>(mix(i * 8 + d + 4) % 41) - 20;
             request.n *= static_cast<size_t>(shape[d]);
         }
-        std::vector<unsigned char> used(300);
-        request.x.data = request.out.data = used.data() + 150;
+        std::vector<unsigned char> used(400); // three axes reach 180 bytes either way
+        request.x.data = request.out.data = used.data() + 200;
         request.x.strides = request.out.strides = strides;
         bool shared = false;
         for (int64_t a = 0; a < shape[0]; ++a)
@@ -186,7 +186,7 @@ void collisions(Tally& tally) {
                 for (int64_t c = 0; c < shape[2]; ++c)
                     for (int64_t byte = 0; byte < 2; ++byte)
                         shared |=
-                            used[static_cast<size_t>(150 + a * strides[0] + b * strides[1] + c * strides[2] + byte)]++;
+                            used[static_cast<size_t>(200 + a * strides[0] + b * strides[1] + c * strides[2] + byte)]++;
         Layout layout;
         c_order(request, layout);
         memory_order(layout, false);
