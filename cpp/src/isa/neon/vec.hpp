@@ -31,10 +31,6 @@ NC_INLINE uint8x8_t load_8(const void* p) { return vld1_u8(static_cast<const uin
 NC_INLINE void store_16(void* p, uint8x16_t a) { vst1q_u8(static_cast<uint8_t*>(p), a); }
 
 NC_INLINE U splat(uint32_t a) { return vdupq_n_u32(a); }
-NC_INLINE U iota() {
-    const uint32_t first[lanes] = {0, 1, 2, 3};
-    return vld1q_u32(first);
-}
 NC_INLINE U load(const void* p) { return vreinterpretq_u32_u8(load_16(p)); }
 NC_INLINE U load_u16(const void* p) { return vmovl_u16(vreinterpret_u16_u8(load_8(p))); }
 NC_INLINE U load_u8(const void* p) {
