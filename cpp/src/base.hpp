@@ -11,6 +11,14 @@
 #define NC_HD
 #endif
 
+// At the start of a function that runs under the rounding mode of its caller. Clang otherwise converts wide integers
+// by subtracting magic numbers, which makes -0 of 0 when rounding down. (GCC knows no such pragma, nor such a trick.)
+#if defined(__clang__)
+#define NC_ROUNDING_IS_DYNAMIC _Pragma("STDC FENV_ACCESS ON")
+#else
+#define NC_ROUNDING_IS_DYNAMIC
+#endif
+
 #if defined(_MSC_VER) && !defined(__clang__)
 #define NC_INLINE __forceinline
 #define NC_NOINLINE __declspec(noinline)

@@ -93,6 +93,7 @@ template <int32_t Format> void widen_i64(const void* src, void* dst, size_t n, b
 // One conversion by the language's own rule: the rounding mode that the environment holds.
 template <int32_t Src, int32_t Dst>
 void convert_language(const void* src, void* dst, size_t n, const EncodeMode&, bool) noexcept {
+    NC_ROUNDING_IS_DYNAMIC
     using S = typename CTypeOf<Src>::type;
     using D = typename CTypeOf<Dst>::type;
     for (size_t i = 0; i < n; ++i)
