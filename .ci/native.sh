@@ -42,7 +42,10 @@ compiler_leg() { # name, build type, compiler, ctest options
     NARROWCAST_REQUIRE_ISAS=$(required_isas) run_ctest "$1" "${@:4}"
 }
 leg_gcc() { compiler_leg gcc Release g++; }
-leg_clang() { compiler_leg clang Release clang++-19; }
+leg_clang() {
+    compiler_leg clang Release clang++-19
+    "$BUILD/clang/sweep" --stride 65537 # another compiler, other instructions
+}
 # Unoptimised, the two long ones take minutes and show nothing that the optimised and the sanitized builds do not.
 leg_gcc_debug() { compiler_leg gcc_debug Debug g++ -E 'codec_test|guard_test'; }
 leg_clang_debug() { compiler_leg clang_debug Debug clang++-19 -E 'codec_test|guard_test'; }
