@@ -20,10 +20,13 @@
 #endif
 
 #if defined(_MSC_VER) && !defined(__clang__)
+#include <string.h>
+#define NC_COPY memcpy
 #define NC_INLINE __forceinline
 #define NC_NOINLINE __declspec(noinline)
 #define NC_INLINE_LAMBDA
 #else
+#define NC_COPY __builtin_memcpy // no header: an ISA unit includes next to none
 #define NC_INLINE inline __attribute__((always_inline))
 #define NC_INLINE_LAMBDA __attribute__((always_inline))
 #if defined(__clang__)

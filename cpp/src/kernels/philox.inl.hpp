@@ -38,7 +38,7 @@ void philox_all(uint64_t seed, uint64_t first_block, uint32_t* words, size_t blo
     if (i < blocks) {
         uint32_t rest[4 * philox_step];
         philox_lanes(seed, first_block + i, rest);
-        __builtin_memcpy(words + 4 * i, rest, (blocks - i) * 16);
+        NC_COPY(words + 4 * i, rest, (blocks - i) * 16);
     }
 }
 

@@ -26,9 +26,9 @@ template <size_t SrcBytes, size_t DstBytes, class BlockFn>
 NC_INLINE void run_padded(const unsigned char* src, unsigned char* dst, size_t n, const BlockFn& fn) {
     alignas(64) unsigned char in[block * SrcBytes] = {};
     alignas(64) unsigned char out[block * DstBytes];
-    __builtin_memcpy(in, src, n * SrcBytes);
+    NC_COPY(in, src, n * SrcBytes);
     run_blocks<SrcBytes, DstBytes>(in, out, 1, false, fn);
-    __builtin_memcpy(dst, out, n * DstBytes);
+    NC_COPY(dst, out, n * DstBytes);
 }
 
 template <size_t SrcBytes, size_t DstBytes, class BlockFn>

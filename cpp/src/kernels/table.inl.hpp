@@ -159,10 +159,10 @@ void cast_mode(const void* src, void* dst, size_t n, const EncodeMode& mode, boo
     if (i < n) {
         uint32_t x[block] = {}, random[block] = {};
         unsigned char out[block * item];
-        __builtin_memcpy(x, from + i * 4, (n - i) * 4);
-        __builtin_memcpy(random, mode.random + i, (n - i) * 4);
+        NC_COPY(x, from + i * 4, (n - i) * 4);
+        NC_COPY(random, mode.random + i, (n - i) * 4);
         block_mode<Dst>(reinterpret_cast<const unsigned char*>(x), random, out, vectors, false);
-        __builtin_memcpy(to + i * item, out, (n - i) * item);
+        NC_COPY(to + i * item, out, (n - i) * item);
     }
 }
 

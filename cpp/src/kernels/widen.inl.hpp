@@ -6,11 +6,11 @@ namespace {
 
 template <class T> NC_INLINE T load_as(const void* p, size_t i) {
     T value;
-    __builtin_memcpy(&value, static_cast<const unsigned char*>(p) + i * sizeof(T), sizeof(T));
+    NC_COPY(&value, static_cast<const unsigned char*>(p) + i * sizeof(T), sizeof(T));
     return value;
 }
 template <class T> NC_INLINE void store_as(void* p, size_t i, T value) {
-    __builtin_memcpy(static_cast<unsigned char*>(p) + i * sizeof(T), &value, sizeof(T));
+    NC_COPY(static_cast<unsigned char*>(p) + i * sizeof(T), &value, sizeof(T));
 }
 
 template <int32_t Format> struct CTypeOf;
@@ -85,7 +85,7 @@ template <int32_t Format> void widen_i64(const void* src, void* dst, size_t n, b
             tile[i] = 0;
         U out[4];
         load_block<NC_FORMAT_f64>(reinterpret_cast<const unsigned char*>(tile), out);
-        __builtin_memcpy(to + done * 4, out, count * 4);
+        NC_COPY(to + done * 4, out, count * 4);
         done += count;
     }
 }

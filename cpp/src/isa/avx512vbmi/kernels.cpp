@@ -336,7 +336,7 @@ NC_INLINE M hardware_class(U x) { return _mm512_fpclass_ps_mask(as_float(x), 0xA
 NC_INLINE __m512i hardware_bf16(U low, U high) {
     const __m512bh words = _mm512_cvtne2ps_pbh(as_float(high), as_float(low));
     __m512i result;
-    __builtin_memcpy(&result, &words, sizeof result);
+    NC_COPY(&result, &words, sizeof result);
     return result;
 }
 

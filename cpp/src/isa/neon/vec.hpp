@@ -35,7 +35,7 @@ NC_INLINE U load(const void* p) { return vreinterpretq_u32_u8(load_16(p)); }
 NC_INLINE U load_u16(const void* p) { return vmovl_u16(vreinterpret_u16_u8(load_8(p))); }
 NC_INLINE U load_u8(const void* p) {
     uint32_t four;
-    __builtin_memcpy(&four, p, sizeof four);
+    NC_COPY(&four, p, sizeof four);
     return vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)))));
 }
 NC_INLINE U load_half(const void* p) { return as_bits(vcvt_f32_f16(vreinterpret_f16_u8(load_8(p)))); }
