@@ -5,15 +5,14 @@
 # The chosen set must follow the emulated CPU, and no instruction of a better set may leak into what runs before the
 # choice: one that does ends the program. IvyBridge has F16C without AVX2.
 leg_x86_old() {
-    local cpu isa
+    local pair commands=()
     for pair in core2duo:scalar Nehalem:scalar IvyBridge:scalar Haswell:avx2; do
-        cpu=${pair%:*} isa=${pair#*:}
-        echo "$cpu"
-        qemu-x86_64 -cpu "$cpu" "$BUILD/gcc/sweep" --expect-default "$isa" --stride 262147 \
-            --sources float64,float32,float16,float8_e4m3fn,int64 --targets float32,float16,bfloat16,float8_e5m2,float4_e2m1fn
-        qemu-x86_64 -cpu "$cpu" "$BUILD/gcc/guard_test"
-        qemu-x86_64 -cpu "$cpu" "$BUILD/gcc/fuzz_corpus_test"
+        local run="qemu-x86_64 -cpu ${pair%:*} $BUILD/gcc"
+        commands+=("echo 'ci: ${pair%:*}'; $run/sweep --expect-default ${pair#*:} --stride 262147 --threads 1 \
+            --sources float64,float32,float16,float8_e4m3fn,int64 \
+            --targets float32,float16,bfloat16,float8_e5m2,float4_e2m1fn && $run/guard_test && $run/fuzz_corpus_test")
     done
+    in_parallel "${commands[@]}"
 }
 
 leg_big_endian() {
@@ -28,7 +27,8 @@ leg_neon() {
     configure aarch64 -DCMAKE_TOOLCHAIN_FILE="$TREE/.ci/toolchains/aarch64.cmake"
     build aarch64
     NARROWCAST_REQUIRE_ISAS=neon run_ctest aarch64
-    local sweep="qemu-aarch64 $BUILD/aarch64/sweep --threads 1 --isa neon" f32='--sources float32 --rounding nearest_even'
+    local sweep="qemu-aarch64 $BUILD/aarch64/sweep --threads 1 --isa neon"
+    local f32='--sources float32 --targets narrow --rounding nearest_even'
     in_parallel \
         "$sweep $f32 --overflow ieee --stride 1 --targets float16" \
         "$sweep $f32 --overflow ieee --stride 1 --targets bfloat16" \

@@ -79,7 +79,7 @@ new_test_venv() {
 # rounding boundary in the other modes; every set, the scalar one too, with every source; and arrays that are long enough
 # for stores that pass by the caches.
 leg_sweep() {
-    local vector f32='--sources float32 --overflow ieee,saturate'
+    local vector f32='--sources float32 --targets narrow --overflow ieee,saturate'
     vector=$(required_isas | sed 's/,scalar$//')
     NARROWCAST_REQUIRE_ISAS=$(required_isas)
     export NARROWCAST_REQUIRE_ISAS

@@ -5,9 +5,10 @@
 //   sweep [--sources a,b] [--targets a,b] [--isa x,y] [--rounding a,b] [--overflow a,b] [--stride N] [--threads N]
 //         [--chunk N] [--expect-default ISA]
 //
-// Lists default to everything. --stride N: one of every N patterns of 32-bit sources (default 4099); sources of 8 and
-// 16 bits are always complete. --chunk N: items per cast (the default stays in L2; some million reach the stores that
-// pass by the caches). "raise" checks that the first refused element of each chunk is the one reported.
+// Lists default to everything; the formats "narrow" are all floats but float32 and float64. --stride N: one of every N
+// patterns of 32-bit sources (default 4099); sources of 8 and 16 bits are always complete. --chunk N: items per cast
+// (the default stays in L2; some million reach the stores that pass by the caches). "raise" checks that the first
+// refused element of each chunk is the one reported.
 #include <chrono>
 #include <thread>
 
@@ -193,6 +194,12 @@ template <class Names> std::vector<int32_t> positions(const Names& names, const 
 
 std::vector<int32_t> formats_named(const std::string& list) {
     std::vector<int32_t> formats;
+    if (list == "narrow") {
+        for (const int32_t format : all_formats())
+            if (is_float(format) && format != NC_FORMAT_f32 && format != NC_FORMAT_f64)
+                formats.push_back(format);
+        return formats;
+    }
     for (const std::string& name : split(list)) {
         formats.push_back(nc_format_from_name(name.c_str()));
         if (formats.back() == NC_FORMAT_INVALID)
