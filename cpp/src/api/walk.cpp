@@ -81,7 +81,9 @@ void transpose_quad(unsigned char* to, int64_t to_row, const unsigned char* from
     const auto column = [&](int c) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + c * from_col)); };
     const __m128i ab_low = _mm_unpacklo_epi32(column(0), column(1)), ab_high = _mm_unpackhi_epi32(column(0), column(1));
     const __m128i cd_low = _mm_unpacklo_epi32(column(2), column(3)), cd_high = _mm_unpackhi_epi32(column(2), column(3));
-    const auto row = [&](int r, __m128i value) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to + r * to_row), value); };
+    const auto row = [&](int r, __m128i value) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + r * to_row), value);
+    };
     row(0, _mm_unpacklo_epi64(ab_low, cd_low));
     row(1, _mm_unpackhi_epi64(ab_low, cd_low));
     row(2, _mm_unpacklo_epi64(ab_high, cd_high));
@@ -100,8 +102,8 @@ template <class T, bool Swap, bool Packed> void move_by_columns(const Move& m) n
             for (; c + 4 <= m.cols; c += 4)
                 for (size_t r = 0; r < m.rows; r += 4) {
                     const auto row = static_cast<int64_t>(r), column = static_cast<int64_t>(c);
-                    transpose_quad(m.to + row * m.to_row + column * 4, m.to_row,
-                                   m.from + row * 4 + column * m.from_col, m.from_col);
+                    transpose_quad(m.to + row * m.to_row + column * 4, m.to_row, m.from + row * 4 + column * m.from_col,
+                                   m.from_col);
                 }
         }
     }
