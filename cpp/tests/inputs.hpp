@@ -129,8 +129,9 @@ public:
     void fill(uint64_t first, size_t n, void* items) const {
         if (bytes_ == 4 && first + n <= strided_) { // most of a long sweep: kept cheap, also under an emulator
             auto* words = static_cast<uint32_t*>(items);
-            for (size_t i = 0; i < n; ++i)
-                words[i] = static_cast<uint32_t>(strided_pattern(first + i));
+            const auto start = static_cast<uint32_t>(first);
+            for (uint32_t i = 0; i < n; ++i)
+                words[i] = stride_ == 1 ? start + i : static_cast<uint32_t>(strided_pattern(first + i));
             return;
         }
         for (size_t i = 0; i < n; ++i)
