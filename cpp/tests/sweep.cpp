@@ -46,6 +46,9 @@ struct Pair {
 using Reference = void (*)(const uint32_t* x, void* out, size_t n, const uint32_t* words);
 
 template <int32_t Target, int32_t Overflow, int32_t Rounding>
+#if defined(__GNUC__)
+__attribute__((flatten)) // else the codec is called with arguments that it does not know
+#endif
 void reference_f32(const uint32_t* x, void* out, size_t n, const uint32_t* words) {
     auto* codes = static_cast<Storage<Target>*>(out);
     for (size_t i = 0; i < n; ++i) {
