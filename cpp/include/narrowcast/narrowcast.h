@@ -42,6 +42,14 @@ typedef enum nc_format {
     NC_FORMAT_LIMIT = 64 /* all codes are below this */
 } nc_format;
 
+/* Pack layouts: NC_LAYOUT_lsb and so on, from the rows of layouts.def. */
+typedef enum nc_layout {
+    NC_LAYOUT_INVALID = 0,
+#define NC_LAYOUT(number, id, ...) NC_LAYOUT_##id = number,
+#include "narrowcast/layouts.def"
+    NC_LAYOUT_LIMIT = 32 /* all codes are below this */
+} nc_layout;
+
 typedef enum nc_rounding {
     NC_NEAREST_EVEN = 0,
     NC_TOWARD_ZERO = 1,
@@ -62,7 +70,7 @@ typedef enum nc_status {
     NC_ERROR_ARGUMENT = 1, /* a null pointer, an unknown code, a negative extent, a size that overflows */
     NC_ERROR_FORMAT = 2,   /* this pair of formats is not converted (an integer target, TF32 as a source) */
     NC_ERROR_OVERLAP = 3,  /* the output overlaps the input, or itself, in a way that cannot be converted in place */
-    NC_ERROR_OVERFLOW = 4, /* NC_OVERFLOW_RAISE found a value that the target cannot hold */
+    NC_ERROR_OVERFLOW = 4, /* NC_OVERFLOW_RAISE found a value that the target cannot hold; a code too wide to pack */
     NC_ERROR_ISA = 5       /* an unknown instruction set, or one this CPU lacks */
 } nc_status;
 
@@ -115,6 +123,48 @@ typedef struct nc_cast_options {
  * out's items are no larger than x's; any other overlap of their byte ranges is NC_ERROR_OVERLAP. */
 NC_API nc_status nc_cast(const nc_array* x, const nc_array* out, const nc_cast_options* options,
                          nc_error* error) NC_NOEXCEPT;
+
+typedef struct nc_pack_options {
+    size_t size;       /* sizeof(nc_pack_options), set by the caller */
+    int32_t layout;    /* nc_layout */
+    int32_t is_signed; /* 1: codes are two's complement: unpacking extends the sign, checking looks for it */
+    int32_t check;     /* nc_pack: 1: NC_ERROR_OVERFLOW if a code does not fit, before anything is written */
+    int32_t threads;   /* 1: the calling thread alone; n: at most n threads; 0: one per core */
+    const char* isa;   /* null: NARROWCAST_ISA or the best one; else a name from nc_isa_name */
+} nc_pack_options;
+
+/* Bytes that n codes of 1 to 8 bits take in a layout. NC_ERROR_ARGUMENT, and *bytes left alone, for a null pointer, a
+ * layout that does not exist, a width it does not have, or a count that no memory holds. */
+NC_API nc_status nc_packed_bytes(size_t n, int32_t bits, int32_t layout, size_t* bytes) NC_NOEXCEPT;
+
+/* Packs n codes, a byte each, into packed_bytes bytes, which must be what nc_packed_bytes says. Only the low `bits` bits
+ * of a code are read; bits that no code fills are zero. options may be null (lsb, unsigned, unchecked, one thread);
+ * error may be null. A long array may be packed in pieces of a multiple of 8 codes, one behind the other. packed may
+ * begin where codes begins; any other overlap is NC_ERROR_OVERLAP. */
+NC_API nc_status nc_pack(const void* codes, size_t n, int32_t bits, void* packed, size_t packed_bytes,
+                         const nc_pack_options* options, nc_error* error) NC_NOEXCEPT;
+
+/* The way back: n codes, a byte each, from packed_bytes bytes. The bits above a code are zero or, if options.is_signed,
+ * copies of its top bit. Bits that belong to no code are ignored. No overlap is allowed. */
+NC_API nc_status nc_unpack(const void* packed, size_t packed_bytes, int32_t bits, void* codes, size_t n,
+                           const nc_pack_options* options, nc_error* error) NC_NOEXCEPT;
+
+/* Facts of one layout. */
+typedef struct nc_layout_info {
+    size_t size;        /* sizeof(nc_layout_info), set by the caller */
+    const char* name;   /* "lsb" */
+    int32_t layout;     /* nc_layout */
+    int32_t least_bits; /* the widths it has */
+    int32_t most_bits;
+    int32_t word_bits; /* packed data fill whole words */
+} nc_layout_info;
+
+/* The layout codes in the order of layouts.def: nc_layout_at(0), ... until it returns NC_LAYOUT_INVALID. */
+NC_API int32_t nc_layout_at(int32_t position) NC_NOEXCEPT;
+/* Fills info; NC_ERROR_ARGUMENT for a null pointer or an unknown code. */
+NC_API nc_status nc_layout_get_info(int32_t layout, nc_layout_info* info) NC_NOEXCEPT;
+/* The code of a name; NC_LAYOUT_INVALID if there is none. */
+NC_API int32_t nc_layout_from_name(const char* name) NC_NOEXCEPT;
 
 /* Facts of one format. */
 typedef struct nc_format_info {

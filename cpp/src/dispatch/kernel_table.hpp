@@ -39,12 +39,24 @@ struct Census {
     uint64_t nan;
 };
 
+// What bits a set of codes has, a byte each.
+struct CodeBits {
+    uint8_t set;    // in any of them
+    uint8_t folded; // in any of them, after every bit was compared with the top one: 0 to 7f
+};
+
 // src -> dst. `stream` asks for non-temporal stores (with the fence) where the ISA has them.
 using ConvertFn = void (*)(const void* src, void* dst, size_t n, bool stream) noexcept;
 using EncodeFn = void (*)(const void* src, void* dst, size_t n, const EncodeMode& mode, bool stream) noexcept;
 using CensusFn = void (*)(const uint32_t* f32, size_t n, const CensusRule& rule, Census& sum) noexcept;
 using PhiloxFn = void (*)(uint64_t seed, uint64_t first_block, uint32_t* words, size_t blocks) noexcept;
+// n codes, a byte each, <-> a dense stream of the low bits of each, the first in the lowest bits; whole bytes, the last
+// one filled up with zeros. Packing may go onto the codes themselves. is_signed: the top bit of a code fills its byte.
+using PackFn = void (*)(const void* codes, void* packed, size_t n, bool stream) noexcept;
+using UnpackFn = void (*)(const void* packed, void* codes, size_t n, bool is_signed, bool stream) noexcept;
+using CodeBitsFn = CodeBits (*)(const void* codes, size_t n) noexcept;
 
+enum : int32_t { most_code_bits = 8 };
 enum : int32_t { hub_f32 = 0, hub_f16 = 1, hub_bf16 = 2, hub_count = 3 };
 
 // Indexed by format code throughout; null where the comment does not name the pair.
@@ -74,6 +86,10 @@ struct KernelTable {
     CensusFn census;
     // Philox4x32-10: 4 words for each of `blocks` counters first_block, first_block + 1, ...
     PhiloxFn philox;
+    // Indexed by the bits of a code, from 1.
+    PackFn pack[most_code_bits + 1];
+    UnpackFn unpack[most_code_bits + 1];
+    CodeBitsFn code_bits;
 };
 
 } // namespace narrowcast
