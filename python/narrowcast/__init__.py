@@ -11,7 +11,7 @@ except ImportError as error:
         f"narrowcast's compiled part could not be loaded ({error}); it is built by `pip install .` in the repository"
     ) from error
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from narrowcast._arrays import as_buffer
 from narrowcast._config import get_num_threads, isa, isas, set_num_threads, use_isa
@@ -21,12 +21,26 @@ from narrowcast._inspect import Inspection, inspect
 
 if TYPE_CHECKING:
     from narrowcast._astype import astype
+    from narrowcast._files.container import FileFormatError
+    from narrowcast._files.entry import cast_file
+    from narrowcast._files.memory import load_file, save_file
+    from narrowcast._files.report import CastReport, TensorReport
 else:
     from narrowcast._astype import make_entry
 
     astype = make_entry()
 
 __version__: str = _core.version
+
+# What few programs need and costs time to import: found when first asked for.
+_LATER = {
+    "cast_file": "entry",
+    "load_file": "memory",
+    "save_file": "memory",
+    "CastReport": "report",
+    "TensorReport": "report",
+    "FileFormatError": "container",
+}
 
 __all__ = [
     "astype",
@@ -42,8 +56,24 @@ __all__ = [
     "use_isa",
     "set_num_threads",
     "get_num_threads",
+    "load_file",
+    "save_file",
+    "cast_file",
+    "CastReport",
+    "TensorReport",
+    "FileFormatError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'narrowcast' has no attribute {name!r}")
+    from importlib import import_module
+
+    found = getattr(import_module(f"narrowcast._files.{_LATER[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

@@ -117,7 +117,7 @@ def astype(
     [0.09375, 1.0, 320.0, inf]
     """
     target, result_dtype = _formats.find_float(dtype, "dtype")
-    modes = _read_modes(rounding, overflow, seed, offset)
+    modes = read_modes(rounding, overflow, seed, offset)
     workers = _config.get_num_threads() if threads is None else _config.check_threads(threads, "threads")
     if order not in ORDERS:
         raise ValueError(f"order is {order!r}; allowed are {', '.join(ORDERS)}")
@@ -155,7 +155,7 @@ def make_entry() -> Callable[..., Any]:
 Modes: TypeAlias = tuple[int, int, int, int]
 
 
-def _read_modes(rounding: str, overflow: str, seed: int | None, offset: int) -> Modes:
+def read_modes(rounding: str, overflow: str, seed: int | None, offset: int) -> Modes:
     """Return rounding, overflow, seed and offset as the core wants them."""
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding is {rounding!r}; allowed are {', '.join(ROUNDINGS)}")
@@ -197,26 +197,33 @@ def _cast(source: Source, out: np.ndarray[Any, Any], target: _formats.Format, mo
         return
     status, reason, position, value, message = failure
     if status == _core.ERROR_OVERFLOW:
-        raise OverflowError(_overflow_sentence(source, target, ROUNDINGS[modes[0]], reason, position, value))
+        raise _overflow_error(source, target, ROUNDINGS[modes[0]], reason, position, value)
     raise (TypeError if status == _core.ERROR_FORMAT else ValueError)(message)
 
 
-def _overflow_sentence(
+def _overflow_error(
     source: Source, target: _formats.Format, rounding: str, reason: int, position: int, value: float
-) -> str:
-    place = np.unravel_index(position, source.array.shape)
-    where = f"x[{', '.join(map(str, place))}]" if place else "x"
-    shown = repr(int(source.array[place]) if source.format.dtype.kind in "iu" and not source.format.is_codes else value)
+) -> OverflowError:
+    place = tuple(int(i) for i in np.unravel_index(position, source.array.shape))
+    exact = source.format.dtype.kind in "iu" and not source.format.is_codes
+    shown = repr(int(source.array[place]) if exact else value)
+    return OverflowError(f"{name_element('x', place)} is {shown}, {say_why(target, rounding, reason)}")
+
+
+def name_element(array: str, place: tuple[int, ...]) -> str:
+    """Return "x[1, 2]", or "x" for the only element of an array without dimensions."""
+    return f"{array}[{', '.join(map(str, place))}]" if place else array
+
+
+def say_why(target: _formats.Format, rounding: str, reason: int) -> str:
+    """Return why the target cannot hold a value: what comes after "x[3] is 1000000.0, "."""
     why = {
         _core.REASON_INFINITE: f"and {target.name} has no infinity",
         _core.REASON_NAN: f"and {target.name} has no NaN",
         _core.REASON_ZERO: f"and {target.name} has no zero",
         _core.REASON_NEGATIVE: f"and {target.name} has no negative values",
     }.get(reason)
-    if why is None:
-        largest = float(_largest(target))
-        why = f"beyond the largest {target.name}, {largest!r} (rounding is {rounding!r})"
-    return f"{where} is {shown}, {why}"
+    return why or f"beyond the largest {target.name}, {float(_largest(target))!r} (rounding is {rounding!r})"
 
 
 def _largest(target: _formats.Format) -> float:

@@ -1,7 +1,7 @@
-"""The command ``narrowcast``: formats, info, inspect, bench.
+"""The command ``narrowcast``: formats, info, inspect, cast, bench.
 
-What it shows is made by the package; here are only arguments and tables. The benchmark is imported when it is asked
-for.
+What it shows is made by the package; here are only arguments and tables. The casts of files and the benchmark are
+imported when they are asked for.
 """
 
 from __future__ import annotations
@@ -47,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         bench.add_parser(commands)
         return int(bench.run(parser.parse_args(arguments)))
+    if arguments[:1] == ["cast"]:
+        from narrowcast._files import cli as files
+
+        files.add_parser(commands)
+        return files.run(parser.parse_args(arguments))
+    commands.add_parser("cast", help="cast the tensors of a file or directory", add_help=False)
     commands.add_parser("bench", help="measure this machine: equality first, then speed", add_help=False)
 
     options = parser.parse_args(_shield_negative_numbers(arguments))

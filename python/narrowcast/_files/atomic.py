@@ -1,0 +1,138 @@
+"""Files that appear whole or not at all: written beside their place, synced, then renamed.
+
+The unfinished file holds an advisory lock while its writer lives. What a killed writer left behind is known by the
+missing lock and removed by the next writer of the same name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there, and nothing is taken for abandoned
+    fcntl = None  # type: ignore[assignment]
+
+_SUFFIX: Final = ".narrowcast-tmp"
+_LONGEST_NAME: Final = 200  # bytes of the final name that the temporary one repeats; file systems allow 255 in all
+
+
+class AtomicFile:
+    """A new file at `path`, visible only after `commit`; removed if the block ends without one.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file will be. Its directory must exist.
+    replace : bool
+        Whether a file that is there already is replaced; else `commit` raises FileExistsError.
+    """
+
+    def __init__(self, path: Path, *, replace: bool = False) -> None:
+        self.path = path
+        self._replace = replace
+        _remove_abandoned(path)
+        self.temporary, descriptor = _create_beside(path)
+        self.file: BinaryIO = os.fdopen(descriptor, "w+b")
+
+    def commit(self) -> None:
+        """Sync the file and put it in its place."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        if fcntl is None:
+            self.file.close()  # Windows renames no open file
+        if self._replace:
+            os.replace(self.temporary, self.path)
+        else:
+            _rename_new(self.temporary, self.path)
+        self.file.close()
+        sync_directory(self.path.parent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.file.close()
+        self.temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """Write a small file, whole or not at all."""
+    with AtomicFile(path, replace=replace) as target:
+        target.file.write(data)
+        target.commit()
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable, where the system can."""
+    if fcntl is None:
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that its writer has not finished."""
+    return name.endswith(_SUFFIX)
+
+
+def _prefix(path: Path) -> str:
+    return f".{os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])}."
+
+
+def _create_beside(path: Path) -> tuple[Path, int]:
+    """Create a file of a new name in the directory of `path`, with the permissions of any new file, and lock it."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    while True:
+        name = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{_SUFFIX}")
+        try:
+            descriptor = os.open(name, flags, 0o666)
+        except FileExistsError:
+            continue
+        if fcntl is None:
+            return name, descriptor
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_nlink > 0:
+            return name, descriptor
+        os.close(descriptor)  # taken for abandoned in the moment before it was locked
+
+
+def _rename_new(source: Path, target: Path) -> None:
+    """Rename without replacing, in one step where the file system knows hard links."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        os.rename(source, target)
+
+
+def _remove_abandoned(path: Path) -> None:
+    if fcntl is None:
+        return
+    prefix = _prefix(path)
+    for found in path.parent.iterdir():
+        if not (found.name.startswith(prefix) and is_temporary(found.name)):
+            continue
+        with contextlib.suppress(OSError):
+            descriptor = os.open(found, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # OSError: its writer lives
+                found.unlink()
+            finally:
+                os.close(descriptor)

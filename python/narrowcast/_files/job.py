@@ -1,0 +1,233 @@
+"""The cast of a directory: file by file into a staging directory beside the target, renamed when all are done.
+
+Each finished file has a record (size, SHA-256, what it was made of). A second run, or another process on any machine
+that sees the same file system, skips files whose record holds and does the others; whoever finds all records puts the
+directory in its place. Nothing is locked: two processes that do the same file make the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from narrowcast._files import model, single
+from narrowcast._files.atomic import AtomicFile, is_temporary, sync_directory, write_bytes
+from narrowcast._files.options import CastOptions
+from narrowcast._files.report import TensorReport
+
+_COPY_BYTES: Final = 1 << 20
+_SETTLE_SECONDS: Final = 1.0  # how long a rank looks for the records of others that have just finished
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is cast to where: plain data, which engines send to their workers.
+
+    Attributes
+    ----------
+    source, target : Path
+        Directories; the target appears when all is done.
+    options : CastOptions
+        The same for every process that takes part.
+    items : tuple of Item
+        All files of the source.
+    threads : int
+        Threads of each process.
+    force : bool
+        Whether a target that is there is replaced.
+    """
+
+    source: Path
+    target: Path
+    options: CastOptions
+    items: tuple[model.Item, ...]
+    threads: int
+    force: bool
+
+    @cached_property
+    def identity(self) -> str:
+        """A name that all processes of one cast share, and no cast with other options or files."""
+        facts = json.dumps([asdict(self.options), [item.path for item in self.items]])
+        return hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+    @property
+    def staging(self) -> Path:
+        """Where the unfinished directory is."""
+        return self.target.with_name(f".{self.target.name}.{self.identity}.narrowcast-partial")
+
+    @property
+    def tree(self) -> Path:
+        """What becomes the target."""
+        return self.staging / "tree"
+
+    @property
+    def work(self) -> list[model.Item]:
+        """The files that are cast or copied one by one."""
+        return [item for item in self.items if item.kind in ("tensors", "file")]
+
+    def share(self, rank: int, world: int) -> list[model.Item]:
+        """Return the files that are this rank's: sizes evened out, the same on every rank."""
+        load = [0] * world
+        mine: list[model.Item] = []
+        for item in sorted(self.work, key=lambda item: (-item.size, item.path)):
+            least = load.index(min(load))
+            load[least] += item.size + 1
+            if least == rank:
+                mine.append(item)
+        return sorted(mine)
+
+    def prepare(self) -> None:
+        """Make the staging directory."""
+        for folder in (self.tree, self.staging / "done"):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def record(self, item: model.Item) -> dict[str, Any] | None:
+        """Return what is written of a finished file; None if there is nothing or the source has changed since."""
+        try:
+            found: dict[str, Any] = json.loads(self._record_path(item).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return found if found.get("source") == [item.path, item.size, item.mtime_ns] else None
+
+    def holds(self, record: Mapping[str, Any]) -> bool:
+        """Whether the file that a record speaks of is there, with the bytes that were written."""
+        path = self.tree / record["source"][0]
+        try:
+            return path.stat().st_size == record["bytes"] and _sha256(path) == record["sha256"]
+        except FileNotFoundError:
+            return False
+
+    def do(self, item: model.Item, advance: Callable[[int], None]) -> dict[str, Any]:
+        """Cast or copy one file and write its record, unless a record holds already. Returns the record."""
+        record = self.record(item)
+        if record is not None and self.holds(record):
+            advance(item.size)
+            return record
+        source, target = self.source / item.path, self.tree / item.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        reports: list[TensorReport] = []
+        if item.kind == "tensors":
+            reports = single.cast_beside(source, target, self.options, self.threads, advance, force=True)
+        else:
+            _copy(source, target, advance)
+        facts = source.stat()
+        if (facts.st_size, facts.st_mtime_ns) != (item.size, item.mtime_ns):
+            raise ValueError(f"{source} was changed while it was read")
+        record = {
+            "source": [item.path, item.size, item.mtime_ns],
+            "bytes": target.stat().st_size,
+            "sha256": _sha256(target),
+            "tensors": [replace(report, file=item.path).as_dict() for report in reports],
+        }
+        write_bytes(self._record_path(item), json.dumps(record).encode(), replace=True)
+        return record
+
+    def finish(self, *, settle: bool = False) -> dict[str, dict[str, Any]] | None:
+        """Put the directory in its place if every file is done.
+
+        Parameters
+        ----------
+        settle : bool
+            Look again for a moment, for records of other machines that the file system does not show at once.
+
+        Returns
+        -------
+        dict or None
+            The record of each file; empty if another process has put the directory in its place; None if files are
+            missing.
+        """
+        end = time.monotonic() + (_SETTLE_SECONDS if settle else 0)
+        while True:
+            records = {item.path: record for item in self.work if (record := self.record(item)) is not None}
+            if len(records) == len(self.work):
+                break
+            if not self.force and self.is_complete():
+                return {}
+            if time.monotonic() >= end:
+                return None
+            time.sleep(0.1)
+        try:
+            self._complete_tree(records)
+            self._put_in_place()
+        except FileNotFoundError:
+            if not self.is_complete():  # else another process was faster
+                raise
+        shutil.rmtree(self.staging, ignore_errors=True)
+        return records
+
+    def is_complete(self) -> bool:
+        """Whether the target is there and was made by this very job from files of the same sizes."""
+        try:
+            manifest = json.loads((self.target / model.MANIFEST).read_bytes())
+            files = manifest["files"]
+            return manifest["job"] == self.identity and all(
+                files[item.path]["source_bytes"] == item.size
+                and (self.target / item.path).stat().st_size == files[item.path]["bytes"]
+                for item in self.items
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _record_path(self, item: model.Item) -> Path:
+        name = hashlib.sha256(item.path.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        return self.staging / "done" / f"{name}.json"
+
+    def _complete_tree(self, records: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write what depends on all files: indices, configurations, the manifest."""
+        files = {path: _manifest_row(record) for path, record in records.items()}
+
+        def bytes_of(path: str) -> int:
+            return sum(tensor["bytes_after"] for tensor in records[path]["tensors"])
+
+        for item in self.items:
+            if item.kind in ("index", "config"):
+                data = model.rewritten(self.source, item, self.options.format, bytes_of)
+                write_bytes(self.tree / item.path, data, replace=True)
+                digest = hashlib.sha256(data).hexdigest()
+                files[item.path] = {"bytes": len(data), "sha256": digest, "source_bytes": item.size}
+        manifest = {"job": self.identity, "options": asdict(self.options), "files": dict(sorted(files.items()))}
+        write_bytes(self.tree / model.MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode(), replace=True)
+        for path in list(self.tree.rglob("*")):
+            if is_temporary(path.name):  # of a process that was killed
+                path.unlink(missing_ok=True)
+            elif path.is_dir():
+                sync_directory(path)
+
+    def _put_in_place(self) -> None:
+        old = self.target.with_name(f".{self.target.name}.{self.identity}.narrowcast-old")
+        if self.target.exists():
+            if not self.force:
+                raise FileExistsError(17, "exists; it is replaced only with force (--force)", str(self.target))
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(old)
+            os.rename(self.target, old)
+        os.rename(self.tree, self.target)
+        sync_directory(self.target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _manifest_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"bytes": record["bytes"], "sha256": record["sha256"], "source_bytes": record["source"][1]}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _copy(source: Path, target: Path, advance: Callable[[int], None]) -> None:
+    with single.named_errors(target), AtomicFile(target, replace=True) as output:
+        with single.named_errors(source, reading=True), source.open("rb") as file:
+            while data := file.read(_COPY_BYTES):
+                output.file.write(data)
+                advance(len(data))
+        output.commit()

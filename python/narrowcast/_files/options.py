@@ -1,0 +1,70 @@
+"""What a cast of files was asked to do: checked once, the same for every file, and the identity of a resumed job."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from narrowcast import _astype, _formats
+from narrowcast._files.container import Tensor
+from narrowcast._formats import FormatLike
+
+
+@dataclass(frozen=True, slots=True)
+class CastOptions:
+    """A target format, how values are rounded into it, and which tensors are meant."""
+
+    format: str
+    rounding: str = "nearest_even"
+    overflow: str = "ieee"
+    seed: int | None = None
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    from_format: str | None = None
+
+    def __post_init__(self) -> None:
+        _astype.read_modes(self.rounding, self.overflow, self.seed, 0)
+
+    def selects(self, tensor: Tensor) -> bool:
+        """Whether this tensor is cast: a float format, named by `only` (if given) and not by `skip`."""
+        if tensor.format is None or not _formats.BY_NAME[tensor.format].is_float:
+            return False
+        return self.names(tensor.name)
+
+    def names(self, name: str) -> bool:
+        """Whether `only` and `skip` mean a tensor of this name."""
+        if self.only and not any(fnmatchcase(name, pattern) for pattern in self.only):
+            return False
+        return not any(fnmatchcase(name, pattern) for pattern in self.skip)
+
+    def key(self, name: str) -> int:
+        """Return the random key of a tensor, so that its values do not depend on the file it lies in.
+
+        The first 8 bytes of SHA-256 over the seed (8 bytes) and the name (UTF-8), both integers little-endian; 0
+        where nothing is random.
+        """
+        if self.seed is None:
+            return 0
+        digest = hashlib.sha256(self.seed.to_bytes(8, "little") + name.encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8], "little")
+
+
+def make_options(
+    dtype: FormatLike,
+    rounding: str,
+    overflow: str,
+    seed: int | None,
+    only: str | Sequence[str],
+    skip: str | Sequence[str],
+    from_format: FormatLike | None,
+) -> CastOptions:
+    """Check the arguments that the public functions share."""
+    source = None if from_format is None else _formats.find(from_format, "from_format")[0].name
+    target = _formats.find_float(dtype, "dtype")[0].name
+    return CastOptions(target, rounding, overflow, seed, _patterns(only), _patterns(skip), source)
+
+
+def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)

@@ -1,0 +1,108 @@
+"""One file: which kind it is, what becomes of its tensors, and its cast beside its place."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from narrowcast._files import npy, npz, safetensors
+from narrowcast._files.atomic import AtomicFile
+from narrowcast._files.container import FileFormatError, Source, Tensor
+from narrowcast._files.options import CastOptions
+from narrowcast._files.report import TensorReport
+from narrowcast._files.stream import cast_tensors
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+KINDS: Final[dict[str, ModuleType]] = {".safetensors": safetensors, ".npy": npy, ".npz": npz}
+
+_WRITE_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def is_tensor_file(path: Path) -> bool:
+    """Whether the name says that this is a file of tensors."""
+    return path.suffix in KINDS
+
+
+def kind_of(path: Path) -> ModuleType:
+    """Return the module that reads and writes files of this name."""
+    kind = KINDS.get(path.suffix)
+    if kind is None:
+        raise ValueError(f"{path} ends in {path.suffix!r}; allowed are {', '.join(KINDS)}, and directories")
+    return kind
+
+
+@contextmanager
+def opened(path: Path, from_format: str | None) -> Iterator[Source]:
+    """Open a file of tensors; an error of the system names it."""
+    with named_errors(path, reading=True), closing(kind_of(path).open_source(path, from_format=from_format)) as source:
+        yield source
+
+
+def targets_of(path: Path, source: Source, options: CastOptions) -> list[Tensor]:
+    """Return what each tensor becomes."""
+    kind = kind_of(path)
+    return [_target(path, kind, tensor, options) for tensor in source.tensors]
+
+
+def _target(path: Path, kind: ModuleType, tensor: Tensor, options: CastOptions) -> Tensor:
+    if not options.selects(tensor):
+        if tensor.format is None and options.names(tensor.name) and kind.is_ambiguous(tensor):
+            raise FileFormatError(f"{path}: {kind.ambiguity(tensor)}")
+        return tensor
+    if tensor.format == options.format:
+        return tensor
+    if tensor.fortran and options.rounding == "stochastic":
+        tensor = replace(tensor, fortran=False)  # written in the order in which random words are counted
+    target: Tensor = kind.recast(tensor, options.format)
+    return target
+
+
+def check_names(options: CastOptions, names: Sequence[str]) -> None:
+    """Refuse patterns that name nothing: a misspelt one must not pass for a cast."""
+    for pattern in options.only:
+        if not any(replace(options, only=(pattern,), skip=()).names(name) for name in names):
+            raise ValueError(f"only is {pattern!r}, which names no tensor")
+
+
+def cast_into(
+    path: Path, file: BinaryIO, options: CastOptions, threads: int, advance: Callable[[int], None]
+) -> list[TensorReport]:
+    """Cast a file of tensors into an open file of the same kind."""
+    with opened(path, options.from_format) as source:
+        sink = kind_of(path).Sink(file, targets_of(path, source, options), source.metadata)
+        reports = cast_tensors(source, sink, options, threads=threads, advance=advance)
+        sink.finish()
+    return reports
+
+
+def cast_beside(
+    path: Path,
+    target: Path,
+    options: CastOptions,
+    threads: int,
+    advance: Callable[[int], None],
+    *,
+    force: bool,
+) -> list[TensorReport]:
+    """Cast a file of tensors to a file that appears whole or not at all."""
+    with named_errors(target), AtomicFile(target, replace=force) as output:
+        reports = cast_into(path, output.file, options, threads, advance)
+        output.commit()
+    return reports
+
+
+@contextmanager
+def named_errors(path: Path, *, reading: bool = False) -> Iterator[None]:
+    """Give errors of the system that name no file this one's name; if it is only read, not those of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None or (reading and error.errno in _WRITE_ERRORS):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

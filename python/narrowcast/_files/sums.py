@@ -1,0 +1,78 @@
+"""What a cast did to the values, as sums over pieces of a tensor: enough for SQNR and counts, and addable.
+
+Where the sums are made is the core; which numbers come of them is here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from narrowcast._formats import Format
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums over pairs of a value and its cast, both finite, and counts over all pairs."""
+
+    count: int = 0
+    signal: float = 0.0  # of squares of the values
+    noise: float = 0.0  # of squares of the errors
+    overflowed: int = 0  # finite values beyond the target's range
+    zeroed: int = 0  # nonzero values that became zero
+    became_nan: int = 0
+
+    @classmethod
+    def measure(
+        cls,
+        x: np.ndarray[Any, Any],
+        source: Format,
+        y: np.ndarray[Any, Any],
+        target: Format,
+        rounding: int,
+        isa: str | None,
+    ) -> Self:
+        """Compare values with their cast."""
+        raise NotImplementedError
+
+    @classmethod
+    def total(cls, parts: Iterable[Self]) -> Self:
+        """Add up; the result does not depend on the order."""
+        given = list(parts)
+        return cls(
+            count=sum(part.count for part in given),
+            signal=math.fsum(part.signal for part in given),
+            noise=math.fsum(part.noise for part in given),
+            overflowed=sum(part.overflowed for part in given),
+            zeroed=sum(part.zeroed for part in given),
+            became_nan=sum(part.became_nan for part in given),
+        )
+
+    @property
+    def sqnr(self) -> float:
+        """Signal to quantization noise ratio in dB: inf if no value changed, nan if there is no signal."""
+        if self.noise == 0:
+            return math.inf
+        return 10 * math.log10(self.signal / self.noise) if self.signal > 0 else math.nan
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold; `sqnr_db` is None where it is not finite."""
+        sqnr = self.sqnr
+        return {
+            "count": self.count,
+            "signal": self.signal,
+            "noise": self.noise,
+            "sqnr_db": sqnr if math.isfinite(sqnr) else None,
+            "overflowed": self.overflowed,
+            "zeroed": self.zeroed,
+            "became_nan": self.became_nan,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Return what `as_dict` was made of."""
+        return cls(**{field: record[field] for field in cls.__slots__})
