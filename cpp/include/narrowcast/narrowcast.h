@@ -137,10 +137,10 @@ typedef struct nc_pack_options {
  * layout that does not exist, a width it does not have, or a count that no memory holds. */
 NC_API nc_status nc_packed_bytes(size_t n, int32_t bits, int32_t layout, size_t* bytes) NC_NOEXCEPT;
 
-/* Packs n codes, a byte each, into packed_bytes bytes, which must be what nc_packed_bytes says. Only the low `bits` bits
- * of a code are read; bits that no code fills are zero. options may be null (lsb, unsigned, unchecked, one thread);
- * error may be null. A long array may be packed in pieces of a multiple of 8 codes, one behind the other. packed may
- * begin where codes begins; any other overlap is NC_ERROR_OVERLAP. */
+/* Packs n codes, a byte each, into packed_bytes bytes, which must be what nc_packed_bytes says. Only the low `bits`
+ * bits of a code are read; bits that no code fills are zero. options may be null (lsb, unsigned, unchecked, one
+ * thread); error may be null. A long array may be packed in pieces of a multiple of 8 codes, one behind the other.
+ * packed may begin where codes begins; any other overlap is NC_ERROR_OVERLAP. */
 NC_API nc_status nc_pack(const void* codes, size_t n, int32_t bits, void* packed, size_t packed_bytes,
                          const nc_pack_options* options, nc_error* error) NC_NOEXCEPT;
 
@@ -156,7 +156,7 @@ typedef struct nc_layout_info {
     int32_t layout;     /* nc_layout */
     int32_t least_bits; /* the widths it has */
     int32_t most_bits;
-    int32_t word_bits; /* packed data fill whole words */
+    int32_t reserved; /* 0 */
 } nc_layout_info;
 
 /* The layout codes in the order of layouts.def: nc_layout_at(0), ... until it returns NC_LAYOUT_INVALID. */
@@ -165,6 +165,35 @@ NC_API int32_t nc_layout_at(int32_t position) NC_NOEXCEPT;
 NC_API nc_status nc_layout_get_info(int32_t layout, nc_layout_info* info) NC_NOEXCEPT;
 /* The code of a name; NC_LAYOUT_INVALID if there is none. */
 NC_API int32_t nc_layout_from_name(const char* name) NC_NOEXCEPT;
+
+/* What a cast lost. Every field but size is added to (max_error: raised), so that an array may come in pieces, and
+ * tensors may be added up; begin with zeros. From sum_x2 and sum_error2 follow RMSE and SQNR = 10 log10(x2 / error2).
+ *
+ * The counts are exact, and the same with every instruction set. The sums are over the finite pairs: elements of which
+ * both x and out are finite. They are within a millionth of the exact sums, and max_error is exact but for 24 bits;
+ * beyond that only this is promised: the same instruction set and the same pieces give the same sums. Sums that
+ * float64 cannot hold (squares of huge float64 values) are Inf. */
+typedef struct nc_error_sums {
+    size_t size;          /* sizeof(nc_error_sums), set by the caller */
+    uint64_t count;       /* elements */
+    uint64_t finite;      /* finite pairs */
+    double sum_x2;        /* x * x */
+    double sum_error2;    /* (x - out) * (x - out) */
+    double sum_error;     /* |x - out| */
+    double max_error;     /* the largest |x - out| */
+    uint64_t overflowed;  /* finite x beyond the largest finite value of out's format after rounding, the rule of
+                             NC_OVERFLOW_RAISE; by x alone, so also where saturation or toward_zero hides it. With
+                             NC_STOCHASTIC: finite x whose magnitude is above the largest finite value (E8M0, which has
+                             no sign: finite positive x) */
+    uint64_t became_zero; /* x neither zero nor NaN, out zero */
+    uint64_t became_nan;  /* x not NaN, out NaN */
+} nc_error_sums;
+
+/* Compares x with out, which nc_cast made of it with these options, and adds to sums. x and out are what nc_cast takes,
+ * in any layout and byte order, and both are only read. Of the options rounding and isa matter, for out's format and
+ * bits say the rest; all are checked. Runs on the calling thread. On an error sums is left alone. */
+NC_API nc_status nc_cast_error(const nc_array* x, const nc_array* out, const nc_cast_options* options,
+                               nc_error_sums* sums, nc_error* error) NC_NOEXCEPT;
 
 /* Facts of one format. */
 typedef struct nc_format_info {

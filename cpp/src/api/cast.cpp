@@ -10,15 +10,12 @@
 #include "api/fp_guard.hpp"
 #include "api/isa.hpp"
 #include "api/layout.hpp"
+#include "api/memory.hpp"
 #include "api/plan.hpp"
 #include "api/raise.hpp"
 #include "api/walk.hpp"
 #include "dispatch/registry.hpp"
 #include "parallel/split.hpp"
-
-#if defined(__linux__)
-#include <unistd.h>
-#endif
 
 namespace narrowcast {
 namespace {
@@ -27,9 +24,6 @@ namespace {
 // runs the other one is gathered anyway, and a run must be longer to be worth a smaller tile.
 constexpr size_t least_run = 64;
 constexpr size_t least_one_sided_run = 128;
-
-// Bytes of source and target that make a thread worth its making.
-constexpr size_t least_part_bytes = size_t{1} << 20;
 
 struct Job {
     Plan plan;
@@ -42,21 +36,6 @@ struct Part {
     const Job* job;
     const Layout* layout;
 };
-
-// The last-level cache that one call may count on. Some machines, virtual ones above all, report the sum over all core
-// complexes or sockets; a core has no more than its own complex's share.
-size_t last_level_cache() noexcept {
-    static constexpr size_t usual = size_t{32} << 20;
-    static const size_t bytes = []() -> size_t {
-#if defined(_SC_LEVEL3_CACHE_SIZE)
-        const long found = sysconf(_SC_LEVEL3_CACHE_SIZE);
-        if (found > 0)
-            return std::min(static_cast<size_t>(found), usual);
-#endif
-        return usual;
-    }();
-    return bytes;
-}
 
 bool is_dense(const Job& job, const Layout& layout) noexcept {
     const Request& r = *job.request;
@@ -166,10 +145,8 @@ nc_status arrange(const Request& request, bool random, nc_error* error, Layout& 
 
 // Non-temporal stores pay when neither side will be found in a cache again.
 bool worth_streaming(const Request& request) noexcept {
-    const size_t bytes = request.n * (request.x.item + request.out.item);
-    if (bytes <= size_t{1} << 20 || bytes <= last_level_cache()) // do not ask for the cache's size in small calls
-        return false;
-    return reinterpret_cast<uintptr_t>(request.out.data) % request.out.item == 0;
+    return exceeds_caches(request.n * (request.x.item + request.out.item)) &&
+           reinterpret_cast<uintptr_t>(request.out.data) % request.out.item == 0;
 }
 
 nc_status cast(const Request& request, const KernelTable& table, nc_error* error) noexcept {

@@ -49,6 +49,8 @@ struct CodeBits {
 using ConvertFn = void (*)(const void* src, void* dst, size_t n, bool stream) noexcept;
 using EncodeFn = void (*)(const void* src, void* dst, size_t n, const EncodeMode& mode, bool stream) noexcept;
 using CensusFn = void (*)(const uint32_t* f32, size_t n, const CensusRule& rule, Census& sum) noexcept;
+using ErrorFn = void (*)(const uint32_t* x_f32, const uint32_t* y_f32, size_t n, const CensusRule& rule,
+                         nc_error_sums& sums) noexcept;
 using PhiloxFn = void (*)(uint64_t seed, uint64_t first_block, uint32_t* words, size_t blocks) noexcept;
 // n codes, a byte each, <-> a dense stream of the low bits of each, the first in the lowest bits; whole bytes, the last
 // one filled up with zeros. Packing may go onto the codes themselves. is_signed: the top bit of a code fills its byte.
@@ -84,6 +86,9 @@ struct KernelTable {
     EncodeFn to_f64[NC_FORMAT_LIMIT];
     // Adds what it finds in n float32 values to sum.
     CensusFn census;
+    // Compares n float32 values with what became of them, also as float32, and adds to every field of sums but size.
+    // Of the rule only the overflow thresholds are read.
+    ErrorFn error;
     // Philox4x32-10: 4 words for each of `blocks` counters first_block, first_block + 1, ...
     PhiloxFn philox;
     // Indexed by the bits of a code, from 1.

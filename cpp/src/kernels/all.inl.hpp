@@ -16,4 +16,8 @@
 
 #include "kernels/census.inl.hpp"
 
+#include "kernels/error.inl.hpp"
+
+#include "kernels/bitpack.inl.hpp"
+
 #include "kernels/table.inl.hpp"

@@ -229,6 +229,13 @@ template <int32_t Dst> constexpr void fill_target(KernelTable& table) {
     }
 }
 
+template <int Bits> constexpr void fill_width(KernelTable& table) {
+    table.pack[Bits] = &pack_codes<Bits>;
+    table.unpack[Bits] = &unpack_codes<Bits>;
+    if constexpr (Bits > 1)
+        fill_width<Bits - 1>(table);
+}
+
 constexpr KernelTable generic_table(const char* name, bool flags_present) {
     KernelTable table{};
     table.name = name;
@@ -239,7 +246,10 @@ constexpr KernelTable generic_table(const char* name, bool flags_present) {
 #define NC_INT(number, ...) fill_source<number>(table);
 #include "narrowcast/formats.def"
     table.census = &census_all;
+    table.error = &error_all;
     table.philox = &philox_all;
+    fill_width<most_code_bits>(table);
+    table.code_bits = &code_bits;
     return table;
 }
 

@@ -20,6 +20,7 @@ using M = __m256i;
 using MW = __m256i;
 using MB = __m256i;
 enum : size_t { lanes = 8, block = 4 * lanes };
+enum : bool { has_stream = true }; // whether a store may go past the caches
 
 NC_INLINE __m256 as_float(U a) { return _mm256_castsi256_ps(a); }
 NC_INLINE U as_bits(__m256 a) { return _mm256_castps_si256(a); }
@@ -67,6 +68,10 @@ NC_INLINE bool any_nan(U a, U b, U c, U d) {
 }
 NC_INLINE U fadd(U a, U b) { return as_bits(_mm256_add_ps(as_float(a), as_float(b))); }
 NC_INLINE U fmul(U a, U b) { return as_bits(_mm256_mul_ps(as_float(a), as_float(b))); }
+NC_INLINE U fsub(U a, U b) { return as_bits(_mm256_sub_ps(as_float(a), as_float(b))); }
+NC_INLINE U fmul_add(U a, U b, U c) { return fadd(fmul(a, b), c); } // rounded once or twice: only for statistics
+NC_INLINE U count(U a, M m) { return sub(a, m); }                   // one more in the lanes of m
+NC_INLINE bool any(M m) { return _mm256_movemask_epi8(m) != 0; }
 // Low 16 bits of each lane: a binary16 code. Immediate: 0 nearest-even, 1 down, 2 up, 3 toward zero.
 template <int Direction> NC_INLINE U float_to_half(U a) {
     return _mm256_cvtepu16_epi32(_mm256_cvtps_ph(as_float(a), Direction));
@@ -173,6 +178,31 @@ NC_INLINE void store_lower_halves(uint32_t* p, U a, U b, U c, U d) {
     const __m256i even = _mm256_unpacklo_epi64(ab, cd), odd = _mm256_unpackhi_epi64(ab, cd);
     store(p, _mm256_permute2x128_si256(even, odd, 0x20), false);
     store(p + 8, _mm256_permute2x128_si256(even, odd, 0x31), false);
+}
+
+// Codes of K bits in neighbours of a lane put side by side: low + (high << K), in 16-bit and in 32-bit lanes. Nothing
+// but the codes may be set.
+template <int K> NC_INLINE U join_bytes(U a) {
+    return _mm256_maddubs_epi16(_mm256_set1_epi16(static_cast<short>(1 | 1 << (8 + K))), a);
+}
+template <int K> NC_INLINE U join_words(U a) { return _mm256_madd_epi16(a, splat(1 | 1u << (16 + K))); }
+template <int K> NC_INLINE U shl64(U a) { return _mm256_slli_epi64(a, K); }
+NC_INLINE U select_bytes(U mask, U a, U b) { return _mm256_blendv_epi8(b, a, mask); } // bytes of ff or 00
+NC_INLINE U sign_extend_bytes(U a, U sign) { return _mm256_sub_epi8(bxor(a, sign), sign); }
+// In each 16 bytes: byte i is byte order[i] of a, or 0 where that is 80.
+NC_INLINE U shuffle_16(U a, const uint8_t* order) {
+    return _mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(order))));
+}
+// The vector's 16-byte parts from and to pieces of Bytes bytes that lie side by side; what else is in a part is
+// anything when loaded and nothing when stored. Both touch a whole vector of memory.
+template <int Bytes> NC_INLINE U load_pieces(const unsigned char* p) {
+    const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + Bytes));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), high,
+                                   1);
+}
+template <int Bytes> NC_INLINE void store_pieces(unsigned char* p, U a) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(a));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + Bytes), _mm256_extracti128_si256(a, 1));
 }
 
 } // namespace

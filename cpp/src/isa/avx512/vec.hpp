@@ -21,6 +21,7 @@ using M = __mmask16;
 using MW = __mmask32;
 using MB = __mmask64;
 enum : size_t { lanes = 16, block = 4 * lanes };
+enum : bool { has_stream = true }; // whether a store may go past the caches
 
 NC_INLINE __m512 as_float(U a) { return _mm512_castsi512_ps(a); }
 NC_INLINE U as_bits(__m512 a) { return _mm512_castps_si512(a); }
@@ -69,6 +70,10 @@ NC_INLINE bool any_nan(U a, U b, U c, U d) {
 }
 NC_INLINE U fadd(U a, U b) { return as_bits(_mm512_add_ps(as_float(a), as_float(b))); }
 NC_INLINE U fmul(U a, U b) { return as_bits(_mm512_mul_ps(as_float(a), as_float(b))); }
+NC_INLINE U fsub(U a, U b) { return as_bits(_mm512_sub_ps(as_float(a), as_float(b))); }
+NC_INLINE U fmul_add(U a, U b, U c) { return as_bits(_mm512_fmadd_ps(as_float(a), as_float(b), as_float(c))); }
+NC_INLINE U count(U a, M m) { return _mm512_mask_sub_epi32(a, m, a, splat(0xffffffff)); }
+NC_INLINE bool any(M m) { return m != 0; }
 // Low 16 bits of each lane: a binary16 code. Immediate: 0 nearest-even, 1 down, 2 up, 3 toward zero.
 template <int Direction> NC_INLINE U float_to_half(U a) {
     return _mm512_cvtepu16_epi32(_mm512_cvtps_ph(as_float(a), Direction));
@@ -174,6 +179,46 @@ NC_INLINE void store_lower_halves(uint32_t* p, U a, U b, U c, U d) {
     const __m512i cd = _mm512_mask_blend_epi32(0xAAAA, c, _mm512_slli_epi64(d, 32));
     store(p, _mm512_permutex2var_epi64(ab, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), cd), false);
     store(p + 16, _mm512_permutex2var_epi64(ab, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), cd), false);
+}
+
+// Codes of K bits in neighbours of a lane put side by side: low + (high << K), in 16-bit and in 32-bit lanes. Nothing
+// but the codes may be set.
+template <int K> NC_INLINE U join_bytes(U a) {
+    return _mm512_maddubs_epi16(_mm512_set1_epi16(static_cast<short>(1 | 1 << (8 + K))), a);
+}
+template <int K> NC_INLINE U join_words(U a) { return _mm512_madd_epi16(a, splat(1 | 1u << (16 + K))); }
+template <int K> NC_INLINE U shl64(U a) { return _mm512_slli_epi64(a, K); }
+NC_INLINE U select_bytes(U mask, U a, U b) { return _mm512_ternarylogic_epi32(mask, a, b, 0xCA); } // bytes of ff or 00
+NC_INLINE U sign_extend_bytes(U a, U sign) { return _mm512_sub_epi8(bxor(a, sign), sign); }
+// In each 16 bytes: byte i is byte order[i] of a, or 0 where that is 80.
+NC_INLINE U shuffle_16(U a, const uint8_t* order) {
+    return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(order))));
+}
+// The vector's 16-byte parts from and to pieces of Bytes bytes (an even number) that lie side by side; what else is in
+// a part is anything when loaded and nothing when stored. Both touch a whole vector of memory.
+struct alignas(64) Words32 {
+    uint16_t at[32];
+};
+template <int Bytes> consteval Words32 apart() {
+    Words32 index{};
+    for (int i = 0; i < 32; ++i)
+        index.at[i] = static_cast<uint16_t>((i / 8 * (Bytes / 2) + i % 8) % 32);
+    return index;
+}
+template <int Bytes> consteval Words32 together() {
+    Words32 index{};
+    for (int i = 0; i < 32; ++i)
+        index.at[i] = static_cast<uint16_t>((i / (Bytes / 2) * 8 + i % (Bytes / 2)) % 32);
+    return index;
+}
+template <int Bytes> struct PieceOrder {
+    static constexpr Words32 apart = narrowcast::apart<Bytes>(), together = narrowcast::together<Bytes>();
+};
+template <int Bytes> NC_INLINE U load_pieces(const unsigned char* p) {
+    return _mm512_permutexvar_epi16(_mm512_load_si512(PieceOrder<Bytes>::apart.at), load(p));
+}
+template <int Bytes> NC_INLINE void store_pieces(unsigned char* p, U a) {
+    store(p, _mm512_permutexvar_epi16(_mm512_load_si512(PieceOrder<Bytes>::together.at), a), false);
 }
 
 } // namespace

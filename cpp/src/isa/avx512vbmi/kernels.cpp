@@ -4,12 +4,15 @@
 //  - bfloat16 -> byte codes, nearest-even: 16-bit lanes, power and base looked up by exponent;
 //  - float32 and float16 -> byte codes, nearest-even: the generic addition fused, its bytes picked by permutations;
 //  - float32 and float16 -> bfloat16: the hardware conversion. It flushes subnormals and keeps NaN payloads, so it is
-//    used only for blocks that a class test shows free of both.
+//    used only for blocks that a class test shows free of both;
+//  - packing: bitpack.hpp.
 #include "isa/avx512/vec.hpp"
 
 #include "kernels/all.inl.hpp"
 
 #if defined(__AVX512VBMI__) && (defined(__AVX512BF16__) || defined(_MSC_VER))
+
+#include "isa/avx512vbmi/bitpack.hpp"
 
 namespace narrowcast {
 namespace {
@@ -386,6 +389,7 @@ constexpr KernelTable make_table() {
 #define NC_FLOAT(number, ...) override_bytes<number>(table);
 #define NC_INT(number, ...)
 #include "narrowcast/formats.def"
+    override_width<most_code_bits - 1>(table); // codes of 8 bits are copied
     table.direct[hub_f32][NC_FORMAT_bf16][0] = &hardware_to_bf16<NC_FORMAT_f32, false>;
     table.direct[hub_f32][NC_FORMAT_bf16][1] = &hardware_to_bf16<NC_FORMAT_f32, true>;
     table.direct[hub_f16][NC_FORMAT_bf16][0] = &hardware_to_bf16<NC_FORMAT_f16, false>;

@@ -21,6 +21,7 @@ using M = uint32x4_t;
 using MW = uint16x8_t;
 using MB = uint8x16_t;
 enum : size_t { lanes = 4, block = 4 * lanes };
+enum : bool { has_stream = false }; // whether a store may go past the caches
 
 NC_INLINE float32x4_t as_float(U a) { return vreinterpretq_f32_u32(a); }
 NC_INLINE U as_bits(float32x4_t a) { return vreinterpretq_u32_f32(a); }
@@ -70,6 +71,10 @@ NC_INLINE bool any_nan(U a, U b, U c, U d) {
 }
 NC_INLINE U fadd(U a, U b) { return as_bits(vaddq_f32(as_float(a), as_float(b))); }
 NC_INLINE U fmul(U a, U b) { return as_bits(vmulq_f32(as_float(a), as_float(b))); }
+NC_INLINE U fsub(U a, U b) { return as_bits(vsubq_f32(as_float(a), as_float(b))); }
+NC_INLINE U fmul_add(U a, U b, U c) { return as_bits(vfmaq_f32(as_float(c), as_float(a), as_float(b))); }
+NC_INLINE U count(U a, M m) { return vsubq_u32(a, m); }
+NC_INLINE bool any(M m) { return vmaxvq_u32(m) != 0; }
 
 // Low 16 bits of each lane: a binary16 code. Direction: 0 nearest-even, 1 down, 2 up, 3 toward zero. The instruction
 // has no immediate, and FPCR is dear to write: round to nearest, and step back to the right side if it took the wrong
@@ -174,6 +179,26 @@ NC_INLINE void store_lower_halves(uint32_t* p, U a, U b, U c, U d) {
     vst1q_u32(p, vreinterpretq_u32_u64(vzip1q_u64(ab, cd)));
     vst1q_u32(p + 4, vreinterpretq_u32_u64(vzip2q_u64(ab, cd)));
 }
+
+// Codes of K bits in neighbours of a lane put side by side: low + (high << K), in 16-bit and in 32-bit lanes. Nothing
+// but the codes may be set.
+template <int K> NC_INLINE U join_bytes(U a) {
+    const uint16x8_t pairs = vreinterpretq_u16_u32(a);
+    return vreinterpretq_u32_u16(vsliq_n_u16(pairs, vshrq_n_u16(pairs, 8), K));
+}
+template <int K> NC_INLINE U join_words(U a) { return vsliq_n_u32(a, vshrq_n_u32(a, 16), K); }
+template <int K> NC_INLINE U shl64(U a) { return vreinterpretq_u32_u64(vshlq_n_u64(vreinterpretq_u64_u32(a), K)); }
+NC_INLINE U select_bytes(U mask, U a, U b) { return vbslq_u32(mask, a, b); } // bytes of ff or 00
+NC_INLINE U sign_extend_bytes(U a, U sign) {
+    return vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(bxor(a, sign)), vreinterpretq_u8_u32(sign)));
+}
+// In each 16 bytes: byte i is byte order[i] of a, or 0 where that is 80.
+NC_INLINE U shuffle_16(U a, const uint8_t* order) {
+    return vreinterpretq_u32_u8(vqtbl1q_u8(vreinterpretq_u8_u32(a), vld1q_u8(order)));
+}
+// The vector's 16-byte parts from and to pieces of Bytes bytes that lie side by side: here there is one.
+template <int Bytes> NC_INLINE U load_pieces(const unsigned char* p) { return load(p); }
+template <int Bytes> NC_INLINE void store_pieces(unsigned char* p, U a) { store(p, a, false); }
 
 } // namespace
 } // namespace narrowcast

@@ -1,8 +1,10 @@
 // The portable table: plain loops over the codec, at the architecture's baseline. It is the reference of every sweep,
 // so nothing here is clever.
+#include <math.h>
 #include <string.h>
 
 #include "codec/codec.hpp"
+#include "codec/packing.hpp"
 #include "codec/philox.hpp"
 #include "dispatch/kernel_table.hpp"
 
@@ -53,11 +55,51 @@ void census(const uint32_t* f32, size_t n, const CensusRule& rule, Census& sum) 
     }
 }
 
+void error(const uint32_t* x_f32, const uint32_t* y_f32, size_t n, const CensusRule& rule,
+           nc_error_sums& sums) noexcept {
+    constexpr uint32_t inf = 0x7f800000;
+    for (size_t i = 0; i < n; ++i) {
+        const uint32_t x_bits = load<uint32_t>(x_f32, i), x_magnitude = x_bits & 0x7fffffff;
+        const uint32_t y_magnitude = load<uint32_t>(y_f32, i) & 0x7fffffff;
+        const uint32_t limit = x_bits != x_magnitude ? rule.overflow_negative : rule.overflow_positive;
+        sums.overflowed += x_magnitude < inf && x_magnitude >= limit ? 1 : 0;
+        sums.became_zero += x_magnitude != 0 && x_magnitude <= inf && y_magnitude == 0 ? 1 : 0;
+        sums.became_nan += x_magnitude <= inf && y_magnitude > inf ? 1 : 0;
+        if (x_magnitude >= inf || y_magnitude >= inf)
+            continue;
+        const double x = load<float>(x_f32, i), difference = fabs(x - double{load<float>(y_f32, i)});
+        sums.finite += 1;
+        sums.sum_x2 += x * x;
+        sums.sum_error2 += difference * difference;
+        sums.sum_error += difference;
+        sums.max_error = difference > sums.max_error ? difference : sums.max_error;
+    }
+    sums.count += n;
+}
+
 void philox(uint64_t seed, uint64_t first_block, uint32_t* words, size_t blocks) noexcept {
     for (size_t i = 0; i < blocks; ++i) {
         const PhiloxBlock block = philox_block(seed, first_block + i);
         memcpy(words + 4 * i, block.word, sizeof block.word);
     }
+}
+
+template <int Bits> void pack_all(const void* codes, void* packed, size_t n, bool) noexcept {
+    pack_stream(static_cast<const uint8_t*>(codes), static_cast<uint8_t*>(packed), n, Bits);
+}
+
+template <int Bits> void unpack_all(const void* packed, void* codes, size_t n, bool is_signed, bool) noexcept {
+    unpack_stream(static_cast<const uint8_t*>(packed), static_cast<uint8_t*>(codes), n, Bits, is_signed);
+}
+
+CodeBits code_bits(const void* codes, size_t n) noexcept {
+    const uint8_t* from = static_cast<const uint8_t*>(codes);
+    unsigned set = 0, folded = 0;
+    for (size_t i = 0; i < n; ++i) {
+        set |= from[i];
+        folded |= from[i] < 0x80 ? from[i] : from[i] ^ 0xffu;
+    }
+    return {static_cast<uint8_t>(set), static_cast<uint8_t>(folded)};
 }
 
 consteval bool is_byte_float(int32_t format) {
@@ -96,6 +138,13 @@ template <int32_t Dst> constexpr void fill_target(KernelTable& table) {
     }
 }
 
+template <int Bits> constexpr void fill_width(KernelTable& table) {
+    table.pack[Bits] = &pack_all<Bits>;
+    table.unpack[Bits] = &unpack_all<Bits>;
+    if constexpr (Bits > 1)
+        fill_width<Bits - 1>(table);
+}
+
 constexpr KernelTable make_table() {
     KernelTable table{};
     table.name = "scalar";
@@ -106,7 +155,10 @@ constexpr KernelTable make_table() {
 #define NC_INT(number, ...) fill_source<number>(table);
 #include "narrowcast/formats.def"
     table.census = &census;
+    table.error = &error;
     table.philox = &philox;
+    fill_width<most_code_bits>(table);
+    table.code_bits = &code_bits;
     return table;
 }
 
