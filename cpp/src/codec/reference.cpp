@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include <bit>
+
 #include "codec/codec.hpp"
 
 namespace narrowcast {
@@ -95,11 +97,14 @@ void store(unsigned char* to, int32_t bytes, uint64_t code) {
 
 bool shifts_only(int32_t src, int32_t dst) { return src == NC_FORMAT_bf16 && dst == NC_FORMAT_f32; }
 
-// Smallest float32 magnitude in [0, 7f800000] for which `holds` is true; it is monotone. 7f800000 if none is.
-template <class Predicate> uint32_t first_magnitude(Predicate holds) {
-    uint32_t low = 0, high = 0x7f800000;
+constexpr uint32_t inf_f32 = 0x7f800000;
+constexpr uint64_t inf_f64 = 0x7ff0000000000000;
+
+// Smallest magnitude in [0, inf] for which `holds` is true; it is monotone. inf if none is.
+template <class Bits, class Predicate> Bits first_magnitude(Bits inf, Predicate holds) {
+    Bits low = 0, high = inf;
     while (low < high) {
-        const uint32_t middle = low + (high - low) / 2;
+        const Bits middle = low + (high - low) / 2;
         if (holds(middle))
             high = middle;
         else
@@ -151,13 +156,28 @@ CensusRule census_rule(int32_t dst, int32_t rounding) noexcept {
     };
     CensusRule rule{};
     rule.overflow_positive = first_magnitude(
-        [&](uint32_t m) { return m != 0 && target.refuse(value(m, false), rounding) == NC_REASON_FINITE; });
+        inf_f32, [&](uint32_t m) { return m != 0 && target.refuse(value(m, false), rounding) == NC_REASON_FINITE; });
     rule.overflow_negative = first_magnitude(
-        [&](uint32_t m) { return m != 0 && target.refuse(value(m, true), rounding) == NC_REASON_FINITE; });
+        inf_f32, [&](uint32_t m) { return m != 0 && target.refuse(value(m, true), rounding) == NC_REASON_FINITE; });
     if (target.pack(value(0, false), rounding, NC_OVERFLOW_IEEE, 0) == 0) // the format has a zero
-        rule.zero_below = first_magnitude(
-            [&](uint32_t m) { return m != 0 && target.pack(value(m, false), rounding, NC_OVERFLOW_IEEE, 0) != 0; });
+        rule.zero_below = first_magnitude(inf_f32, [&](uint32_t m) {
+            return m != 0 && target.pack(value(m, false), rounding, NC_OVERFLOW_IEEE, 0) != 0;
+        });
     return rule;
+}
+
+OverflowLimits overflow_limits(int32_t dst, int32_t rounding) noexcept {
+    const TargetDoor target = target_of(dst);
+    const auto limit = [&](bool negative) {
+        // Away from zero, whatever is above the largest value overflows; stochastic rounding may take either way.
+        const int32_t judged = rounding != NC_STOCHASTIC ? rounding : int32_t{negative ? NC_DOWN : NC_UP};
+        const uint64_t first = first_magnitude(inf_f64, [&](uint64_t m) {
+            return m != 0 &&
+                   target.refuse(unpack<NC_FORMAT_f64>(m | uint64_t{negative} << 63), judged) == NC_REASON_FINITE;
+        });
+        return std::bit_cast<double>(first);
+    };
+    return {limit(false), limit(true)};
 }
 
 } // namespace narrowcast

@@ -23,6 +23,13 @@ void reference_cast(int32_t src, int32_t dst, const void* x, void* out, size_t n
 // Where float32 values stop fitting into the narrow float format dst (float16, bfloat16, TF32 and below).
 CensusRule census_rule(int32_t dst, int32_t rounding) noexcept;
 
+// The smallest float64 magnitudes, positive and negative, that overflow the float format dst; Inf if none does.
+// Stochastic: those above the largest finite value, which may overflow.
+struct OverflowLimits {
+    double positive, negative;
+};
+OverflowLimits overflow_limits(int32_t dst, int32_t rounding) noexcept;
+
 // Whether a conversion exists: src a float (not TF32) or integer format, dst a float format.
 bool convertible(int32_t src, int32_t dst) noexcept;
 
