@@ -172,6 +172,7 @@ def _cast_single(
 ) -> CastReport:
     if target.exists() and not force:
         raise existing(target)
+    single.check_from_format([source], options.from_format)
     if dry_run or options.only:  # else the cast itself checks all that this would
         tensors = _plan_file(source, options, "")
         single.check_names(options, [tensor.name for tensor in tensors])
@@ -206,6 +207,7 @@ def _plan_directory(
             planned = _plan_file(source / item.path, options, item.path)
             names[item.path] = {tensor.name for tensor in planned}
             tensors += planned
+    single.check_from_format([source / path for path in names], options.from_format)
     if not names:
         raise ValueError(f"{source} has no files of tensors; those end in {', '.join(single.KINDS)}")
     for item in items:

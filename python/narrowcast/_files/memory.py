@@ -71,6 +71,7 @@ def load_file(
     options = make_options(dtype or "float32", rounding, overflow, seed, only, skip, from_format)
     found: dict[str, np.ndarray[Any, Any]] = {}
     place = Path(path)
+    single.check_from_format([place], options.from_format)
     with single.opened(place, options.from_format) as source:
         single.check_names(options, [tensor.name for tensor in source.tensors])
         for tensor in source.tensors:

@@ -179,8 +179,8 @@ def _groups(report: CastReport) -> list[tuple[str, list[TensorReport]]]:
 
 def _row(name: str, tensors: Sequence[TensorReport], rate: str, measured: bool) -> list[str]:
     sums = Sums.total(tensor.sums for tensor in tensors if tensor.sums is not None)
-    formats = [sorted({t.source_format for t in tensors}), sorted({t.target_format for t in tensors})]
-    row = [name, str(len(tensors)), *(", ".join(names) for names in formats)]
+    formats = [{t.source_format for t in tensors}, {t.target_format for t in tensors}]
+    row = [name, str(len(tensors)), *(names.pop() if len(names) == 1 else "" for names in formats)]
     row += [human_bytes(sum(t.bytes_before for t in tensors)), human_bytes(sum(t.bytes_after for t in tensors))]
     if measured:
         cast = any(tensor.sums is not None for tensor in tensors)

@@ -39,9 +39,26 @@ def kind_of(path: Path) -> ModuleType:
 
 @contextmanager
 def opened(path: Path, from_format: str | None) -> Iterator[Source]:
-    """Open a file of tensors; an error of the system names it."""
-    with named_errors(path, reading=True), closing(kind_of(path).open_source(path, from_format=from_format)) as source:
-        yield source
+    """Open a file of tensors, with `from_format` where it has a use for that; an error of the system names it."""
+    kind = kind_of(path)
+    with named_errors(path, reading=True):
+        source: Source = kind.open_source(path)
+        if from_format is not None and any(map(kind.is_ambiguous, source.tensors)):
+            source.close()
+            source = kind.open_source(path, from_format=from_format)
+        with closing(source):
+            yield source
+
+
+def check_from_format(paths: Sequence[Path], from_format: str | None) -> None:
+    """Refuse a format for dtypes without a name if none of the files has such: it would pass for more than it is."""
+    if from_format is None:
+        return
+    for path in paths:
+        with opened(path, None) as source:
+            if any(map(kind_of(path).is_ambiguous, source.tensors)):
+                return
+    raise ValueError(f"from_format (--from) is {from_format!r}; no array has a dtype without a name (V2, V1)")
 
 
 def targets_of(path: Path, source: Source, options: CastOptions) -> list[Tensor]:
@@ -58,7 +75,7 @@ def _target(path: Path, kind: ModuleType, tensor: Tensor, options: CastOptions) 
     if tensor.format == options.format:
         return tensor
     if tensor.fortran and options.rounding == "stochastic":
-        tensor = replace(tensor, fortran=False)  # written in the order in which random words are counted
+        tensor = tensor._replace(fortran=False)  # written in the order in which random words are counted
     target: Tensor = kind.recast(tensor, options.format)
     return target
 
@@ -75,7 +92,7 @@ def cast_into(
 ) -> list[TensorReport]:
     """Cast a file of tensors into an open file of the same kind."""
     with opened(path, options.from_format) as source:
-        sink = kind_of(path).Sink(file, targets_of(path, source, options), source.metadata)
+        sink = source.sink(file, targets_of(path, source, options))
         reports = cast_tensors(source, sink, options, threads=threads, advance=advance)
         sink.finish()
     return reports
