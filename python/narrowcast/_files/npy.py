@@ -14,11 +14,15 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
+
+import numpy as np
 
 from narrowcast._files.container import FileFormatError, Tensor, count_bytes, flaws_of, shown
 from narrowcast._files.positional import OpenFile, PositionalSink, PositionalSource, open_regular
 from narrowcast._formats import BY_DTYPE, BY_NAME, Format
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
 
 _MAGIC: Final = b"\x93NUMPY"
 _MAX_HEADER: Final = 0xFFFF  # what version 1.0 can say; version 2.0 could say 4 GB
@@ -99,21 +103,47 @@ class Sink(PositionalSink):
         super().__init__(file, header, [placed], len(header) + placed.nbytes)
 
 
-def native(name: str, shape: tuple[int, ...], format: str) -> Tensor:
-    """Return a fresh tensor as these files hold it: a code in each byte, if codes are smaller."""
+def native(name: str, array: Array, format: str | None) -> Tensor:
+    """Return an array as these files hold it: a code in each byte, if codes are smaller. Bytes are in native order."""
+    fortran = array.flags.fnc
+    if format is not None:
+        return _tensor(name, array.shape, format)._replace(fortran=fortran)
+    dtype = array.dtype.newbyteorder("=")
+    if dtype.hasobject or dtype.isbuiltin == 2:  # 2: registered with numpy, which saves it as a void dtype
+        raise TypeError(f"tensor {name!r} has dtype {dtype}, which a .npy file cannot hold")
+    descr = np.lib.format.dtype_to_descr(dtype)
+    try:
+        elements = _elements(descr, None)
+    except FileFormatError:
+        raise TypeError(f"tensor {name!r} has dtype {dtype}, which a .npy file cannot hold") from None
+    return Tensor(name, array.shape, elements.word, None, array.nbytes, 0, elements.swapped, fortran)
+
+
+def recast(tensor: Tensor, format: str) -> Tensor:
+    """Return what a tensor becomes in these files when its elements are of another format."""
+    return _tensor(tensor.name, tensor.shape, format)._replace(fortran=tensor.fortran)
+
+
+def dtype_of(tensor: Tensor) -> np.dtype[Any]:
+    """Return the dtype of the array that a tensor is read into: its format's, or the one that numpy reads."""
+    if tensor.format is not None:
+        return BY_NAME[tensor.format].dtype.newbyteorder(">" if tensor.swapped else "<")
+    try:
+        dtype = np.lib.format.descr_to_dtype(_literal(tensor.dtype))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"tensor {tensor.name!r}: numpy knows no dtype {tensor.dtype}: {error}") from None
+    return dtype
+
+
+def _tensor(name: str, shape: tuple[int, ...], format: str) -> Tensor:
     word = _WORDS.get(format)
     if word is None:
         raise TypeError(f"{format!r} is not a format of narrowcast; a .npy file holds {', '.join(_WORDS)}")
     try:
         nbytes = count_bytes(shape, 8 * BY_NAME[format].storage_bytes)
     except FileFormatError as error:
-        raise ValueError(f"tensor {name!r} of shape {shape} does not fit a file: {error}") from None
+        raise ValueError(f"tensor {name!r} does not fit a file: {error}") from None
     return Tensor(name, shape, word, format, nbytes)
-
-
-def recast(tensor: Tensor, format: str) -> Tensor:
-    """Return what a tensor becomes in these files when its elements are of another format."""
-    return native(tensor.name, tensor.shape, format)._replace(fortran=tensor.fortran)
 
 
 def is_ambiguous(tensor: Tensor) -> bool:
@@ -164,12 +194,12 @@ def read_header(read: Callable[[int], bytes], name: str, from_format: str | None
 def write_header(tensor: Tensor) -> bytes:
     """Return the header of a tensor: numpy's own bytes, where numpy has the dtype."""
     try:
-        literal = repr(tensor.dtype) if _WORD.fullmatch(tensor.dtype) else repr(ast.literal_eval(tensor.dtype))
-        elements = _elements(ast.literal_eval(literal), None)
-    except (FileFormatError, SyntaxError, ValueError, TypeError):
+        elements = _elements(_literal(tensor.dtype), None)
+    except (SyntaxError, ValueError):
         elements = None
     if elements is None or tensor.nbytes != tensor.size * elements.nbytes or tensor.swapped != elements.swapped:
         raise ValueError(f"{tensor} is not a tensor of a .npy file; recast makes it one")
+    literal = repr(_literal(tensor.dtype))
     text = f"{{'descr': {literal}, 'fortran_order': {tensor.fortran}, 'shape': {tensor.shape}, }}"
     if tensor.shape:
         text += " " * (_GROWTH - len(str(tensor.shape[-1 if tensor.fortran else 0])))
@@ -182,6 +212,11 @@ def write_header(tensor: Tensor) -> bytes:
     width = 2 if version == 1 else 4
     raw += b" " * (_ALIGNMENT - (8 + width + len(raw) + 1) % _ALIGNMENT) + b"\n"
     return _MAGIC + bytes([version, 0]) + len(raw).to_bytes(width, "little") + raw
+
+
+def _literal(word: str) -> Any:
+    """Return the descr that a tensor's dtype is the text of."""
+    return word if _WORD.fullmatch(word) else ast.literal_eval(word)
 
 
 def _parse(raw: bytes, encoding: str) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from typing import IO, BinaryIO, Final
 
 from narrowcast._files import npy
 from narrowcast._files.container import FileFormatError, Tensor, check_range, flaws_of, shown
-from narrowcast._files.npy import ambiguity, is_ambiguous, native, recast
+from narrowcast._files.npy import ambiguity, dtype_of, is_ambiguous, native, recast
 from narrowcast._files.positional import open_regular
 
-__all__ = ["Reader", "Sink", "ambiguity", "is_ambiguous", "native", "open_source", "recast"]
+__all__ = ["Reader", "Sink", "ambiguity", "dtype_of", "is_ambiguous", "native", "open_source", "recast"]
 
 _SUFFIX: Final = ".npy"
 _MAX_RATIO: Final = 1032  # deflate makes at most 258 bytes of 2 bits

@@ -11,6 +11,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
 
+import numpy as np
+
 from narrowcast._files.container import MAX_BYTES, FileFormatError, Tensor, count_bytes, flaws_of, shown
 from narrowcast._files.positional import OpenFile, PositionalSink, PositionalSource, open_regular
 from narrowcast._formats import BY_NAME
@@ -102,23 +104,36 @@ class Sink(PositionalSink):
         super().__init__(file, header, placed, start + end)
 
 
-def native(name: str, shape: tuple[int, ...], format: str) -> Tensor:
-    """Return a fresh tensor as these files hold it."""
-    dtype = _BY_FORMAT.get(format)
-    if dtype is None:
-        if format in BY_NAME:
-            raise TypeError(f"a safetensors file cannot hold {format}; it holds {', '.join(_BY_FORMAT)}")
-        raise TypeError(f"{format!r} is not a format of narrowcast; a safetensors file holds {', '.join(_BY_FORMAT)}")
-    try:
-        nbytes = count_bytes(shape, dtype.bits)
-    except FileFormatError as error:
-        raise ValueError(f"tensor {name!r} of shape {shape} does not fit {dtype.word}: {error}") from None
-    return Tensor(name, shape, dtype.word, format, nbytes)
+def native(name: str, array: np.ndarray[Any, Any], format: str | None) -> Tensor:
+    """Return an array as these files hold it."""
+    if format is not None:
+        return _tensor(name, array.shape, format)
+    if array.dtype != np.complex64:
+        raise TypeError(f"tensor {name!r} has dtype {array.dtype}, which a safetensors file cannot hold")
+    return Tensor(name, array.shape, "C64", None, array.nbytes)
 
 
 def recast(tensor: Tensor, format: str) -> Tensor:
     """Return what a tensor becomes in these files when its elements are of another format."""
-    return native(tensor.name, tensor.shape, format)
+    return _tensor(tensor.name, tensor.shape, format)
+
+
+def dtype_of(tensor: Tensor) -> np.dtype[Any]:
+    """Return the dtype of the array that a tensor is read into."""
+    dtype = np.dtype(np.complex64) if tensor.format is None else BY_NAME[tensor.format].dtype
+    return dtype.newbyteorder("<")
+
+
+def _tensor(name: str, shape: tuple[int, ...], format: str) -> Tensor:
+    dtype = _BY_FORMAT.get(format)
+    if dtype is None:
+        what = f"a safetensors file cannot hold {format}" if format in BY_NAME else f"{format!r} is no format"
+        raise TypeError(f"{what}; it holds {', '.join(_BY_FORMAT)}")
+    try:
+        nbytes = count_bytes(shape, dtype.bits)
+    except FileFormatError as error:
+        raise ValueError(f"tensor {name!r} of shape {shape} cannot be {dtype.word}: {error}") from None
+    return Tensor(name, shape, dtype.word, format, nbytes)
 
 
 def is_ambiguous(tensor: Tensor) -> bool:
