@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from narrowcast import _config
+from narrowcast._astype import Overflow, Rounding
 from narrowcast._files import engines, model, ranks, single
 from narrowcast._files.job import Job
 from narrowcast._files.options import CastOptions, make_options
@@ -25,8 +26,8 @@ def cast_file(
     dst: PathLike,
     dtype: FormatLike,
     *,
-    rounding: str = "nearest_even",
-    overflow: str = "ieee",
+    rounding: Rounding = "nearest_even",
+    overflow: Overflow = "ieee",
     seed: int | None = None,
     threads: int | None = None,
     only: str | Sequence[str] = (),

@@ -102,7 +102,7 @@ class Job:
         """Whether the file that a record speaks of is there, with the bytes that were written."""
         path = self.tree / record["source"][0]
         try:
-            return path.stat().st_size == record["bytes"] and _sha256(path) == record["sha256"]
+            return path.stat().st_size == int(record["bytes"]) and _sha256(path) == str(record["sha256"])
         except FileNotFoundError:
             return False
 

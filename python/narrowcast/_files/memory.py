@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from narrowcast import _astype, _core, _formats, _torch
+from narrowcast._astype import Overflow, Rounding
 from narrowcast._files import single
 from narrowcast._files.atomic import AtomicFile
 from narrowcast._files.container import Sink, Source, Tensor
@@ -25,8 +26,8 @@ def load_file(
     path: PathLike,
     dtype: FormatLike | None = None,
     *,
-    rounding: str = "nearest_even",
-    overflow: str = "ieee",
+    rounding: Rounding = "nearest_even",
+    overflow: Overflow = "ieee",
     seed: int | None = None,
     threads: int | None = None,
     only: str | Sequence[str] = (),
@@ -89,8 +90,8 @@ def save_file(
     path: PathLike,
     dtype: FormatLike | None = None,
     *,
-    rounding: str = "nearest_even",
-    overflow: str = "ieee",
+    rounding: Rounding = "nearest_even",
+    overflow: Overflow = "ieee",
     seed: int | None = None,
     threads: int | None = None,
     metadata: Mapping[str, str] | None = None,
@@ -208,7 +209,8 @@ def _read(path: Path, source: Source, tensor: Tensor) -> np.ndarray[Any, Any]:
             begin = packed_bytes(tensor, start)
             _core.unpack(raw[begin : begin + packed_bytes(tensor, part.size)], part, bits)
         raw = codes
-    return raw.view(dtype).reshape(tensor.shape, order=order)
+    array: np.ndarray[Any, Any] = raw.view(dtype).reshape(tensor.shape, order=order)
+    return array
 
 
 def _write(sink: Sink, tensor: Tensor, array: np.ndarray[Any, Any]) -> None:

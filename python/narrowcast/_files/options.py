@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from narrowcast import _astype, _formats
+from narrowcast._astype import Overflow, Rounding
 from narrowcast._files.container import Tensor
 from narrowcast._formats import FormatLike
 
@@ -17,8 +18,8 @@ class CastOptions:
     """A target format, how values are rounded into it, and which tensors are meant."""
 
     format: str
-    rounding: str = "nearest_even"
-    overflow: str = "ieee"
+    rounding: Rounding = "nearest_even"
+    overflow: Overflow = "ieee"
     seed: int | None = None
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
@@ -53,8 +54,8 @@ class CastOptions:
 
 def make_options(
     dtype: FormatLike,
-    rounding: str,
-    overflow: str,
+    rounding: Rounding,
+    overflow: Overflow,
     seed: int | None,
     only: str | Sequence[str],
     skip: str | Sequence[str],

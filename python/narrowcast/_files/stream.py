@@ -43,7 +43,7 @@ class _Piece(NamedTuple):
 
     pair: int
     start: int
-    count: int
+    number: int
 
 
 class _Done(NamedTuple):
@@ -194,17 +194,17 @@ class _Worker:
         pair = self.crew.pairs[piece.pair]
         begin = time.perf_counter()
         if not pair.cast:
-            data = self.raw[: piece.count].data
+            data = self.raw[: piece.number].data
             self.crew.source.read(pair.source, piece.start, data)
             self.crew.sink.write(pair.target, piece.start, data)
-            self.crew.advance(piece.count)
+            self.crew.advance(piece.number)
             return _Done(time.perf_counter() - begin, None)
         if _needs_c_order(pair, self.crew.options):
             sums = Sums.total([self._cast(pair, x, start) for start, x in self._c_order_pieces(pair)])
             self.crew.advance(pair.source.nbytes)
         else:
-            sums = self._cast(pair, self._read(pair.source, piece.start, piece.count), piece.start)
-            self.crew.advance(packed_bytes(pair.source, piece.count))
+            sums = self._cast(pair, self._read(pair.source, piece.start, piece.number), piece.start)
+            self.crew.advance(packed_bytes(pair.source, piece.number))
         return _Done(time.perf_counter() - begin, sums)
 
     def _read(self, tensor: Tensor, start: int, count: int) -> np.ndarray[Any, Any]:
