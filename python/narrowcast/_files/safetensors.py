@@ -153,16 +153,18 @@ def _read(file: BinaryIO) -> tuple[list[Tensor], dict[str, str]]:
             f"is no safetensors file: its header would have {length} bytes, and {_MAX_HEADER} are the most"
         )
     if 8 + length > size:
-        raise FileFormatError(f"is truncated: the header has {length} bytes, the whole file {size}")
+        raise FileFormatError(
+            f"is truncated or no safetensors file: its header would have {length} bytes, and it has {size}"
+        )
     raw = bytearray(length)
     if reader.read(8, memoryview(raw)) != length:
         raise FileFormatError("has become shorter since it was opened")
     header = _parse(raw)
-    metadata = header.pop(_METADATA, None)
+    metadata = _check_metadata(header.pop(_METADATA, None))
     tensors = _tensors(header, 8 + length, size)
-    if b"\\u" in raw:  # JSON can write half a surrogate pair, which no UTF-8 can
-        _check_text([*header, *(_check_metadata(metadata).items())])
-    return tensors, _check_metadata(metadata)
+    if b"\\u" in raw:  # only so can JSON in UTF-8 say half a surrogate pair
+        _check_text([*header, *metadata, *metadata.values()])
+    return tensors, metadata
 
 
 def _parse(raw: bytearray) -> dict[str, Any]:
@@ -278,10 +280,10 @@ def _check_metadata(metadata: Any) -> dict[str, str]:
     return metadata
 
 
-def _check_text(words: Sequence[object]) -> None:
+def _check_text(words: Sequence[str]) -> None:
     for word in words:
         try:
-            str(word).encode()
+            word.encode()
         except UnicodeEncodeError:
             raise FileFormatError(f"its header holds {shown(word)}, which is not Unicode text") from None
 
