@@ -62,5 +62,6 @@ inline nc_status cast(const nc_array& x, const nc_array& out, const nc_cast_opti
 void bind_info(py::module_& module);
 void bind_cast(py::module_& module);
 void bind_astype(py::module_& module);
+void bind_pack(py::module_& module);
 
 } // namespace narrowcast::python

@@ -2,9 +2,12 @@
 # narrowcast's own modules.
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, TypedDict, type_check_only
+from typing import Any, TypeAlias, TypedDict, type_check_only
 
 import numpy as np
+from typing_extensions import Buffer
+
+Bytes: TypeAlias = Buffer | np.ndarray[Any, Any]  # numpy's annotations do not say so before Python 3.12
 
 version: str
 
@@ -73,6 +76,41 @@ def cast(
     isa: str | None,
 ) -> tuple[int, int, int, float, str] | None:
     """nc_cast. None, or what nc_error says: status, reason, index, value, message."""
+
+def layouts() -> list[tuple[str, int, int]]:
+    """Every row of layouts.def, in its order: name, fewest and most bits of a code."""
+
+def packed_bytes(n: int, bits: int, layout: str = "lsb") -> int:
+    """Bytes that n codes take; ValueError for a layout or a width that there is not."""
+
+def pack(
+    codes: Bytes,
+    packed: Bytes,
+    bits: int,
+    layout: str = "lsb",
+    *,
+    is_signed: bool = False,
+    check: bool = False,
+    threads: int = 1,
+    isa: str | None = None,
+) -> None:
+    """nc_pack: the low bits of each byte of codes into packed, whose size must be packed_bytes(len(codes), bits).
+
+    check: OverflowError for a code that does not fit, before anything is written. The last byte is filled up with
+    zeros, so the pieces of a long array are multiples of 8 codes. packed may begin where codes begins.
+    """
+
+def unpack(
+    packed: Bytes,
+    codes: Bytes,
+    bits: int,
+    layout: str = "lsb",
+    *,
+    is_signed: bool = False,
+    threads: int = 1,
+    isa: str | None = None,
+) -> None:
+    """nc_unpack: as many codes as codes has bytes; packed must have packed_bytes(len(codes), bits)."""
 
 def make_astype(
     text: str,
