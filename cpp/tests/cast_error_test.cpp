@@ -1,0 +1,392 @@
+// nc_cast_error: every instruction set's kernel against sums made here one pair at a time, at every length around its
+// strips, between guard pages; the whole function for every pair of formats, rounding and layout against the same
+// sums over values that the codec decodes; and all that it refuses. Overflow is judged here by refuse_code, element by
+// element, not by a limit.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "api/fp_guard.hpp"
+#include "codec/reference.hpp"
+#include "dispatch/registry.hpp"
+#include "guarded_pages.hpp"
+#include "inputs.hpp"
+
+namespace narrowcast::test {
+namespace {
+
+nc_error_sums empty_sums() {
+    nc_error_sums sums{};
+    sums.size = sizeof sums;
+    return sums;
+}
+
+// One pair. low: what x has beyond the double (64-bit integers).
+void add_pair(double x, double low, double y, bool overflows, nc_error_sums& sums) {
+    sums.count += 1;
+    sums.overflowed += overflows;
+    sums.became_zero += !std::isnan(x) && x != 0 && y == 0;
+    sums.became_nan += !std::isnan(x) && std::isnan(y);
+    if (!std::isfinite(x) || !std::isfinite(y))
+        return;
+    const double error = std::fabs((x - y) + low);
+    sums.finite += 1;
+    sums.sum_x2 += x * x;
+    sums.sum_error2 += error * error;
+    sums.sum_error += error;
+    sums.max_error = std::max(sums.max_error, error);
+}
+
+bool near(double a, double b, double tolerance) {
+    return a == b || (std::isnan(a) && std::isnan(b)) || std::fabs(a - b) <= tolerance * std::fabs(b);
+}
+
+bool equal(const nc_error_sums& found, const nc_error_sums& expected) {
+    constexpr double sum = 0x1p-19, one = 0x1p-24;
+    return found.size == sizeof found && found.count == expected.count && found.finite == expected.finite &&
+           found.overflowed == expected.overflowed && found.became_zero == expected.became_zero &&
+           found.became_nan == expected.became_nan && near(found.sum_x2, expected.sum_x2, sum) &&
+           near(found.sum_error2, expected.sum_error2, sum) && near(found.sum_error, expected.sum_error, sum) &&
+           near(found.max_error, expected.max_error, one);
+}
+
+std::string text(const nc_error_sums& s) {
+    char line[240];
+    snprintf(line, sizeof line, "%llu %llu, %.9g %.9g %.9g %.9g, %llu %llu %llu",
+             static_cast<unsigned long long>(s.count), static_cast<unsigned long long>(s.finite), s.sum_x2,
+             s.sum_error2, s.sum_error, s.max_error, static_cast<unsigned long long>(s.overflowed),
+             static_cast<unsigned long long>(s.became_zero), static_cast<unsigned long long>(s.became_nan));
+    return line;
+}
+
+// --- the kernels ---------------------------------------------------------------------------------------------------
+
+constexpr size_t longest = 600; // two strips of the widest set and more
+
+struct Mixture {
+    const char* name;
+    std::function<uint32_t(uint64_t random)> x; // float32 bits
+    std::function<uint32_t(uint32_t x, uint64_t random)> y;
+};
+
+uint32_t bits_of(float value) { return std::bit_cast<uint32_t>(value); }
+
+// A float32 of random sign and fraction at one of `count` exponents from `first` on.
+uint32_t near_exponent(uint64_t random, int first, unsigned count) {
+    const auto exponent = static_cast<uint32_t>(127 + first) + static_cast<uint32_t>(random >> 40) % count;
+    return static_cast<uint32_t>(random & 0x807fffffu) | exponent << 23;
+}
+
+const std::vector<Mixture>& mixtures() {
+    const auto cut = [](uint32_t x, uint64_t) { return x & 0xffff0000u; };
+    const auto sometimes = [](uint64_t random, uint32_t special, uint32_t usual) {
+        return random >> 32 & 63 ? usual : special;
+    };
+    static const std::vector<Mixture> all{
+        {"weights", [](uint64_t r) { return near_exponent(r, -12, 10); }, cut},
+        {"exact", [](uint64_t r) { return near_exponent(r, -3, 4) & 0xffff0000u; }, cut},
+        {"zeros in both", [](uint64_t r) { return r >> 33 & 1 ? near_exponent(r, -8, 8) : uint32_t(r) & 0x80000000u; },
+         [](uint32_t x, uint64_t r) { return r >> 34 & 1 ? x & 0xff000000u : uint32_t(r) & 0x80000000u; }},
+        {"zero became a number", [](uint64_t r) { return r >> 33 & 1 ? near_exponent(r, -8, 8) : 0; },
+         [](uint32_t x, uint64_t) { return x == 0 ? 0x00400000u : x; }},
+        {"tiny", [](uint64_t r) { return near_exponent(r, -70, 8); }, cut},
+        {"subnormal", [](uint64_t r) { return uint32_t(r) & 0x807fffffu; },
+         [](uint32_t x, uint64_t) { return x & 0xfffffff0u; }},
+        {"tiny beside one", [=](uint64_t r) { return sometimes(r, bits_of(1), near_exponent(r, -70, 8)); }, cut},
+        {"huge", [](uint64_t r) { return near_exponent(r, 64, 63); }, cut},
+        {"largest", [](uint64_t r) { return 0x7f7fffffu | (uint32_t(r) & 0x80000000u); },
+         [](uint32_t x, uint64_t) { return x ^ 0x80000000u; }},
+        {"at the limits", [](uint64_t r) { return 0x43e80000u - 8 + uint32_t(r) % 16 + (uint32_t(r >> 20) << 31); },
+         [](uint32_t x, uint64_t) { return x & 0xffe00000u; }},
+        {"infinite y", [](uint64_t r) { return near_exponent(r, -4, 8); },
+         [=](uint32_t x, uint64_t r) { return sometimes(r, 0x7f800000, x); }},
+        {"NaN in y", [](uint64_t r) { return near_exponent(r, -4, 8); },
+         [=](uint32_t x, uint64_t r) { return sometimes(r, 0xff800001, x); }},
+        {"specials of x",
+         [=](uint64_t r) { return sometimes(r, r >> 50 & 1 ? 0x7fc00000u : 0xff800000u, near_exponent(r, -4, 8)); },
+         [](uint32_t x, uint64_t r) { return r >> 51 & 1 ? x : 0; }},
+        {"any bits", [](uint64_t r) { return uint32_t(r >> 7); },
+         [](uint32_t x, uint64_t r) { return r >> 60 & 1 ? uint32_t(r >> 13) : x; }},
+    };
+    return all;
+}
+
+// Thresholds alike, lopsided as those of directed roundings are, and one that no magnitude reaches.
+constexpr CensusRule rules[] = {{0x43e80000, 0x43e80000, 0}, {0x43e80001, 0x43e7fffb, 0}, {0x7f800000, 0x3f800000, 0}};
+
+void add_pair(uint32_t x, uint32_t y, const CensusRule& rule, nc_error_sums& sums) {
+    const double limit = double{std::bit_cast<float>(x >> 31 != 0 ? rule.overflow_negative : rule.overflow_positive)};
+    const double value = double{std::bit_cast<float>(x)};
+    const bool overflows = std::isfinite(value) && std::fabs(value) >= limit;
+    add_pair(value, 0, double{std::bit_cast<float>(y)}, overflows, sums);
+}
+
+void kernels(Tally& tally, const std::string& isa) {
+    const ErrorFn kernel = find_isa(isa.c_str())->error;
+    GuardedPages x_pages(longest * 4), y_pages(longest * 4);
+    uint64_t seed = 1;
+    for (const Mixture& mixture : mixtures()) {
+        std::vector<uint32_t> x(longest), y(longest);
+        for (size_t i = 0; i < longest; ++i) {
+            x[i] = mixture.x(mix(seed));
+            y[i] = mixture.y(x[i], mix(~seed));
+            ++seed;
+        }
+        for (const CensusRule& rule : rules) {
+            nc_error_sums expected = empty_sums();
+            for (size_t n = 0; n <= longest; ++n) {
+                const bool at_end = n % 2 != 0;
+                const size_t bytes = n * 4;
+                unsigned char *from = x_pages.place(bytes, at_end), *to = y_pages.place(bytes, at_end);
+                memcpy(from, x.data(), bytes);
+                memcpy(to, y.data(), bytes);
+                nc_error_sums sums = empty_sums();
+                kernel(reinterpret_cast<const uint32_t*>(from), reinterpret_cast<const uint32_t*>(to), n, rule, sums);
+                tally.check(equal(sums, expected), "%s kernel, %s, %zu pairs: %s; expected %s", isa.c_str(),
+                            mixture.name, n, text(sums).c_str(), text(expected).c_str());
+                if (n < longest)
+                    add_pair(x[n], y[n], rule, expected);
+            }
+        }
+    }
+    // It adds to what is there, and the same pieces give the same sums.
+    std::vector<uint32_t> x(longest), y(longest);
+    for (size_t i = 0; i < longest; ++i)
+        y[i] = (x[i] = near_exponent(mix(i), -8, 8)) & 0xffff0000u;
+    nc_error_sums first = empty_sums(), twice = empty_sums();
+    for (int round = 0; round < 2; ++round) {
+        nc_error_sums again = empty_sums();
+        kernel(x.data(), y.data(), longest, rules[0], round == 0 ? first : again);
+        kernel(x.data(), y.data(), longest, rules[0], twice);
+        if (round == 1)
+            tally.check(memcmp(&first, &again, sizeof first) == 0, "%s kernel gives other sums again", isa.c_str());
+    }
+    tally.check(twice.count == 2 * longest && near(twice.sum_x2, 2 * first.sum_x2, 0x1p-40) &&
+                    twice.max_error == first.max_error,
+                "%s kernel does not add up", isa.c_str());
+}
+
+// --- the function --------------------------------------------------------------------------------------------------
+
+// Both neighbours of every rounding boundary of dst, thinned out; codes of small sources.
+std::vector<unsigned char> inputs_for(int32_t src, int32_t dst, size_t& n) {
+    const size_t item = item_bytes(src);
+    const Inputs inputs(src, dst, uint64_t{1} << 32);
+    const uint64_t all = inputs.count();
+    n = static_cast<size_t>(std::min<uint64_t>(all, 1501));
+    std::vector<unsigned char> items(n * item);
+    for (size_t i = 0; i < n; ++i)
+        inputs.fill(i * all / n, 1, items.data() + i * item);
+    return items;
+}
+
+double low_of(int32_t format, uint64_t code, double value) {
+    if (format == NC_FORMAT_u64)
+        return static_cast<double>(static_cast<int64_t>(code - (value >= 0x1p64 ? 0 : static_cast<uint64_t>(value))));
+    if (format == NC_FORMAT_i64)
+        return static_cast<double>(static_cast<int64_t>(
+            code - (value >= 0x1p63 ? uint64_t{1} << 63 : static_cast<uint64_t>(static_cast<int64_t>(value)))));
+    return 0;
+}
+
+nc_error_sums model(int32_t src, const void* x, int32_t dst, const void* out, size_t n, int32_t rounding) {
+    const nc_format_info target = info(dst);
+    const double largest = value_of(dst, target.max_code);
+    nc_error_sums sums = empty_sums();
+    for (size_t i = 0; i < n; ++i) {
+        const uint64_t code = load_code(x, i, item_bytes(src));
+        const double value = value_of(src, code), after = value_of(dst, load_code(out, i, item_bytes(dst)));
+        bool overflows = false;
+        if (rounding != NC_STOCHASTIC)
+            overflows = refuse_code(src, code, dst, rounding) == NC_REASON_FINITE;
+        else if (std::isfinite(value) && src != dst)
+            overflows = (target.sign_bits != 0 ? std::fabs(value) : value) > largest;
+        add_pair(value, low_of(src, code, value), after, overflows, sums);
+    }
+    return sums;
+}
+
+std::vector<unsigned char> swapped(std::vector<unsigned char> items, size_t item) {
+    for (size_t i = 0; i + item <= items.size(); i += item)
+        std::reverse(items.begin() + static_cast<ptrdiff_t>(i), items.begin() + static_cast<ptrdiff_t>(i + item));
+    return items;
+}
+
+struct Case {
+    int32_t src, dst;
+    size_t n;
+    std::vector<unsigned char> x;
+};
+
+void function(Tally& tally, const std::vector<std::string>& isas, const Case& inputs, int32_t rounding,
+              int32_t overflow) {
+    const auto& [src, dst, n, x] = inputs;
+    const size_t x_item = item_bytes(src), out_item = item_bytes(dst);
+    std::vector<unsigned char> out(n * out_item);
+    nc_cast_options options = cast_options(rounding, overflow, nullptr);
+    if (cast(src, x.data(), dst, out.data(), n, options) != NC_OK)
+        abort();
+    const nc_error_sums expected = model(src, x.data(), dst, out.data(), n, rounding);
+    const auto compare = [&](const char* how, const nc_array& from, const nc_array& to) {
+        for (const std::string& isa : isas) {
+            nc_error_sums sums = empty_sums();
+            nc_error error{};
+            error.size = sizeof error;
+            options.isa = isa.c_str();
+            const nc_status status = nc_cast_error(&from, &to, &options, &sums, &error);
+            tally.check(status == NC_OK && equal(sums, expected), "%s, %s -> %s, %s, %s, %s: %s; expected %s (%s)",
+                        isa.c_str(), info(src).name, info(dst).name, rounding_names[static_cast<size_t>(rounding)],
+                        overflow_names[static_cast<size_t>(overflow)], how, text(sums).c_str(), text(expected).c_str(),
+                        error.message);
+        }
+    };
+    const auto extent = static_cast<int64_t>(n);
+    nc_array from{const_cast<unsigned char*>(x.data()), &extent, nullptr, 1, src, 0, 0};
+    nc_array to{out.data(), &extent, nullptr, 1, dst, 0, 0};
+    compare("contiguous", from, to);
+    if (rounding != NC_NEAREST_EVEN)
+        return;
+    // Every other item of a longer x, backwards.
+    std::vector<unsigned char> spread(2 * n * x_item);
+    for (size_t i = 0; i < n; ++i)
+        memcpy(spread.data() + 2 * (n - 1 - i) * x_item, x.data() + i * x_item, x_item);
+    const int64_t backwards = -2 * static_cast<int64_t>(x_item);
+    from.data = spread.data() + 2 * (n - 1) * x_item;
+    from.strides = &backwards;
+    compare("backwards", from, to);
+    std::vector<unsigned char> turned = swapped(x, x_item), turned_out = swapped(out, out_item);
+    from = {turned.data(), &extent, nullptr, 1, src, NC_ARRAY_BYTE_SWAPPED, 0};
+    to = {turned_out.data(), &extent, nullptr, 1, dst, NC_ARRAY_BYTE_SWAPPED, 0};
+    compare("swapped", from, to);
+}
+
+void all_pairs(Tally& tally, const std::vector<std::string>& isas) {
+    for (const int32_t src : all_formats())
+        for (const int32_t dst : all_formats()) {
+            if (!convertible(src, dst))
+                continue;
+            Case inputs{src, dst, 0, {}};
+            inputs.x = inputs_for(src, dst, inputs.n);
+            for (int32_t rounding = NC_NEAREST_EVEN; rounding <= NC_STOCHASTIC; ++rounding)
+                function(tally, isas, inputs, rounding, NC_OVERFLOW_IEEE);
+            function(tally, isas, inputs, NC_NEAREST_EVEN, NC_OVERFLOW_SATURATE);
+        }
+}
+
+// A float32 threshold is the smallest float32 that is not below the float64 one.
+void limits(Tally& tally) {
+    for (const int32_t dst : all_formats()) {
+        if (!is_float(dst))
+            continue;
+        for (int32_t rounding = NC_NEAREST_EVEN; rounding <= NC_NEAREST_AWAY; ++rounding) {
+            const OverflowLimits limit = overflow_limits(dst, rounding);
+            for (const double edge : {limit.positive, -limit.negative}) {
+                const double below = std::nextafter(edge, 0.0);
+                const auto refused = [&](double value) {
+                    const auto code = std::bit_cast<uint64_t>(value);
+                    return refuse_code(NC_FORMAT_f64, code, dst, rounding) == NC_REASON_FINITE;
+                };
+                tally.check(!refused(below) && (std::isinf(edge) || refused(edge)), "%s, %s: not the limit: %a",
+                            info(dst).name, rounding_names[static_cast<size_t>(rounding)], edge);
+            }
+        }
+    }
+    tally.check(overflow_limits(NC_FORMAT_e4m3fn, NC_STOCHASTIC).positive == std::nextafter(448.0, 449.0), "e4m3fn");
+    tally.check(std::isinf(overflow_limits(NC_FORMAT_e8m0fnu, NC_STOCHASTIC).negative), "E8M0 has no negative values");
+    tally.check(overflow_limits(NC_FORMAT_e4m3fn, NC_NEAREST_EVEN).negative > 464, "a tie goes to the even 448");
+    tally.check(overflow_limits(NC_FORMAT_f16, NC_NEAREST_EVEN).positive == 65520, "float16 overflows from 65520");
+}
+
+// --- refusals and the environment ----------------------------------------------------------------------------------
+
+void arguments(Tally& tally) {
+    const float x[4] = {1, 2, 3, 1e30f};
+    uint16_t out[4] = {};
+    const int64_t four = 4, three = 3;
+    const nc_array from{const_cast<float*>(x), &four, nullptr, 1, NC_FORMAT_f32, 0, 0};
+    const nc_array to{out, &four, nullptr, 1, NC_FORMAT_f16, 0, 0};
+    const auto refused = [&](nc_status expected, const char* words, const nc_array* a, const nc_array* b,
+                             const nc_cast_options* options, nc_error_sums* sums) {
+        nc_error error{};
+        error.size = sizeof error;
+        nc_error_sums before{};
+        if (sums != nullptr)
+            before = *sums;
+        const nc_status status = nc_cast_error(a, b, options, sums, &error);
+        tally.check(status == expected && strstr(error.message, words) != nullptr, "\"%s\": status %d, \"%s\"", words,
+                    status, error.message);
+        tally.check(sums == nullptr || memcmp(&before, sums, sizeof before) == 0, "\"%s\": sums were changed", words);
+    };
+    nc_error_sums sums = empty_sums();
+    sums.sum_x2 = 7;
+    refused(NC_ERROR_ARGUMENT, "sums is null", &from, &to, nullptr, nullptr);
+    refused(NC_ERROR_ARGUMENT, "x is null", nullptr, &to, nullptr, &sums);
+    refused(NC_ERROR_ARGUMENT, "out is null", &from, nullptr, nullptr, &sums);
+    nc_error_sums unset = sums;
+    unset.size = 8;
+    refused(NC_ERROR_ARGUMENT, "sums.size is 8", &from, &to, nullptr, &unset);
+    nc_array wrong = to;
+    wrong.shape = &three;
+    refused(NC_ERROR_ARGUMENT, "out.shape[0] is 3 but x.shape[0] is 4", &from, &wrong, nullptr, &sums);
+    wrong = to;
+    wrong.data = nullptr;
+    refused(NC_ERROR_ARGUMENT, "out.data is null", &from, &wrong, nullptr, &sums);
+    wrong = to;
+    wrong.format = NC_FORMAT_i16;
+    refused(NC_ERROR_FORMAT, "out.format is int16", &from, &wrong, nullptr, &sums);
+    wrong = from;
+    wrong.format = NC_FORMAT_tf32;
+    refused(NC_ERROR_FORMAT, "x.format is tfloat32", &wrong, &to, nullptr, &sums);
+    nc_cast_options options = cast_options(NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, "sse9");
+    refused(NC_ERROR_ISA, "sse9", &from, &to, &options, &sums);
+    options = cast_options(17, NC_OVERFLOW_IEEE, nullptr);
+    refused(NC_ERROR_ARGUMENT, "options.rounding is 17", &from, &to, &options, &sums);
+
+    tally.check(nc_cast_error(&from, &to, nullptr, &sums, nullptr) == NC_OK && sums.sum_x2 > 1e59 && sums.count == 4,
+                "options and error may be null");
+    nc_array none = from, none_out = to;
+    const int64_t zero = 0;
+    none.shape = none_out.shape = &zero;
+    none.data = none_out.data = nullptr;
+    tally.check(nc_cast_error(&none, &none_out, nullptr, &sums, nullptr) == NC_OK && sums.count == 4, "no elements");
+}
+
+// Another rounding of the process changes nothing, and stays.
+void environment(Tally& tally, const std::string& isa) {
+    std::vector<float> x(5000);
+    std::vector<uint16_t> out(x.size());
+    for (size_t i = 0; i < x.size(); ++i)
+        x[i] = std::bit_cast<float>(near_exponent(mix(i), -20, 20));
+    const nc_cast_options options = cast_options(NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, isa.c_str());
+    const auto extent = static_cast<int64_t>(x.size());
+    const nc_array from{x.data(), &extent, nullptr, 1, NC_FORMAT_f32, 0, 0};
+    const nc_array to{out.data(), &extent, nullptr, 1, NC_FORMAT_bf16, 0, 0};
+    nc_cast(&from, &to, &options, nullptr);
+    nc_error_sums plain = empty_sums(), guarded = empty_sums();
+    nc_cast_error(&from, &to, &options, &plain, nullptr);
+    {
+        const FpGuard up(NC_UP);
+        nc_cast_error(&from, &to, &options, &guarded, nullptr);
+    }
+    tally.check(memcmp(&plain, &guarded, sizeof plain) == 0, "%s depends on the rounding mode", isa.c_str());
+}
+
+int run() {
+    Tally tally;
+    limits(tally);
+    arguments(tally);
+    const std::vector<std::string> isas = supported_isas();
+    for (const std::string& isa : isas) {
+        kernels(tally, isa);
+        environment(tally, isa);
+    }
+    all_pairs(tally, isas);
+    return tally.finish();
+}
+
+} // namespace
+} // namespace narrowcast::test
+
+int main() { return narrowcast::test::run(); }
