@@ -1,5 +1,7 @@
-// The general cast: two ndarrays of any layout and the formats their bits are to be read as. Python has checked
-// everything that has a sentence of its own; what is checked here only keeps the core inside the arrays.
+// The general cast, and what it lost: two ndarrays of any layout and the formats their bits are to be read as. Python
+// has checked everything that has a sentence of its own; what is checked here only keeps the core inside the arrays.
+#include <optional>
+
 #include "arrays.hpp"
 
 namespace narrowcast::python {
@@ -7,13 +9,13 @@ namespace {
 
 PyArrayObject* as_array(py::handle object, std::int32_t format) {
     if (!PyArray_Check(object.ptr())) {
-        throw py::type_error("_core.cast takes ndarrays");
+        throw py::type_error("_core takes ndarrays here");
     }
     auto* const array = reinterpret_cast<PyArrayObject*>(object.ptr());
     nc_format_info info{};
     info.size = sizeof info;
     if (nc_format_get_info(format, &info) != NC_OK || PyArray_ITEMSIZE(array) != info.storage_bytes) {
-        throw py::value_error("_core.cast: the item size does not fit the format");
+        throw py::value_error("_core: the item size does not fit the format");
     }
     return array;
 }
@@ -45,8 +47,42 @@ py::object general_cast(py::handle x, std::int32_t x_format, py::handle out, std
     return py::make_tuple(static_cast<int>(status), error.reason, error.index, error.value, error.message);
 }
 
+// Adding up pieces is Python's.
+py::tuple cast_error(py::handle x, std::int32_t x_format, py::handle out, std::int32_t out_format,
+                     std::int32_t rounding, const char* isa) {
+    PyArrayObject* const source = as_array(x, x_format);
+    PyArrayObject* const target = as_array(out, out_format);
+    const ArrayView source_view(source, x_format);
+    const ArrayView target_view(target, out_format);
+    nc_cast_options options{};
+    options.size = sizeof options;
+    options.rounding = rounding;
+    options.threads = 1;
+    options.isa = isa;
+    nc_error_sums sums{};
+    sums.size = sizeof sums;
+    nc_error error{};
+    error.size = sizeof error;
+    nc_status status = NC_OK;
+    {
+        std::optional<py::gil_scoped_release> released;
+        if (PyArray_SIZE(source) > release_gil_above) {
+            released.emplace();
+        }
+        status = nc_cast_error(&source_view.array, &target_view.array, &options, &sums, &error);
+    }
+    if (status != NC_OK) {
+        throw py::value_error(error.message);
+    }
+    return py::make_tuple(sums.count, sums.finite, sums.sum_x2, sums.sum_error2, sums.sum_error, sums.max_error,
+                          sums.overflowed, sums.became_zero, sums.became_nan);
+}
+
 } // namespace
 
-void bind_cast(py::module_& module) { module.def("cast", &general_cast); }
+void bind_cast(py::module_& module) {
+    module.def("cast", &general_cast);
+    module.def("cast_error", &cast_error);
+}
 
 } // namespace narrowcast::python

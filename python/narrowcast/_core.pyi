@@ -77,6 +77,20 @@ def cast(
 ) -> tuple[int, int, int, float, str] | None:
     """nc_cast. None, or what nc_error says: status, reason, index, value, message."""
 
+def cast_error(
+    x: np.ndarray[Any, Any],
+    x_format: int,
+    out: np.ndarray[Any, Any],
+    out_format: int,
+    rounding: int,
+    isa: str | None,
+) -> tuple[int, int, float, float, float, float, int, int, int]:
+    """nc_cast_error of x and its cast out; ValueError with its sentence.
+
+    The fields of nc_error_sums: count, finite, sum_x2, sum_error2, sum_error, max_error, overflowed, became_zero,
+    became_nan. Those of pieces add up, but for max_error.
+    """
+
 def layouts() -> list[tuple[str, int, int]]:
     """Every row of layouts.def, in its order: name, fewest and most bits of a code."""
 
