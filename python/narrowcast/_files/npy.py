@@ -104,11 +104,14 @@ class Sink(PositionalSink):
 
 
 def native(name: str, array: Array, format: str | None) -> Tensor:
-    """Return an array as these files hold it: a code in each byte, if codes are smaller. Bytes are in native order."""
+    """Return an array as these files hold it: little-endian, a code in each byte if codes are smaller.
+
+    Without a format its bytes are to be copied as they are.
+    """
     fortran = array.flags.fnc
     if format is not None:
         return _tensor(name, array.shape, format)._replace(fortran=fortran)
-    dtype = array.dtype.newbyteorder("=")
+    dtype = array.dtype
     if dtype.hasobject or dtype.isbuiltin == 2:  # 2: registered with numpy, which saves it as a void dtype
         raise TypeError(f"tensor {name!r} has dtype {dtype}, which a .npy file cannot hold")
     descr = np.lib.format.dtype_to_descr(dtype)
