@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from narrowcast import _core
 from narrowcast._formats import Format
 
 
@@ -37,7 +38,9 @@ class Sums:
         isa: str | None,
     ) -> Self:
         """Compare values with their cast."""
-        raise NotImplementedError
+        found = _core.cast_error(x, source.code, y, target.code, rounding, isa)
+        count, _, signal, noise, _, _, overflowed, zeroed, became_nan = found
+        return cls(count, signal, noise, overflowed, zeroed, became_nan)
 
     @classmethod
     def total(cls, parts: Iterable[Self]) -> Self:
