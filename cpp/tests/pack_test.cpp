@@ -89,7 +89,7 @@ public:
         };
         uint8_t* const from = place(codes_, n);
         uint8_t* const to = place(packed_, bytes);
-        memcpy(from, codes.data(), n);
+        std::copy(codes.begin(), codes.end(), from);
         const Bytes expected = packed_by_codec(codes, bits);
         table_.pack[bits](from, to, n, stream);
         report(equal(to, expected), "pack differs from the codec");
@@ -104,7 +104,7 @@ public:
         if (stream)
             return;
         uint8_t* const both = place(codes_, n);
-        memcpy(both, codes.data(), n);
+        std::copy(codes.begin(), codes.end(), both);
         table_.pack[bits](both, both, n, false);
         report(equal(both, expected), "pack in place differs from the codec");
     }
@@ -112,7 +112,7 @@ public:
     void check_code_bits(const Bytes& codes) {
         for (const bool at_end : {false, true}) {
             uint8_t* const from = codes_.place(codes.size(), at_end);
-            memcpy(from, codes.data(), codes.size());
+            std::copy(codes.begin(), codes.end(), from);
             uint8_t set = 0, folded = 0;
             for (const uint8_t code : codes) {
                 set |= code;
@@ -126,7 +126,7 @@ public:
 
 private:
     static bool equal(const uint8_t* bytes, const Bytes& expected) {
-        return expected.empty() || memcmp(bytes, expected.data(), expected.size()) == 0;
+        return std::equal(expected.begin(), expected.end(), bytes);
     }
 
     Tally& tally_;
@@ -143,8 +143,8 @@ void kernels(Tally& tally, const KernelTable& table) {
         for (size_t n = 0; n <= 576; ++n)
             for (const bool at_end : {false, true})
                 kernels.check(bits, random_codes(n, n), at_end, false);
-        for (const size_t n : {4095, 4096, 4097, 4160, 8191, 8200, 12345})
-            for (const size_t from_end : {0, 1, 29, 32, 63})
+        for (const size_t n : {4095u, 4096u, 4097u, 4160u, 8191u, 8200u, 12345u})
+            for (const size_t from_end : {0u, 1u, 29u, 32u, 63u})
                 kernels.check(bits, random_codes(n, n), true, true, from_end);
     }
     for (size_t n = 0; n <= 300; ++n) {
