@@ -154,7 +154,7 @@ class _Crew:
         while (piece := self.take()) is not None:
             try:
                 self.done[piece.pair][piece.start] = worker.do(piece)
-            except Exception as error:
+            except BaseException as error:  # an interrupt too: no piece may be missing unnoticed
                 with self._lock:
                     self._failures.append((piece, error))
 
