@@ -47,6 +47,12 @@ def fill(sink, datas, step=1 << 16):
     sink.finish()
 
 
+def replace_file(path, raw):
+    """Write a file anew: file systems wait for the disk if one is made empty and written again."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(raw)
+
+
 def safetensors_bytes(header, data=b"", length=None):
     raw = header if isinstance(header, bytes) else header.encode()
     return struct.pack("<Q", len(raw) if length is None else length) + raw + data
@@ -77,7 +83,7 @@ def check_consistent(path):
     finally:
         source.close()
     again = path.with_name("again" + path.suffix)
-    again.write_bytes(copy.getvalue())
+    replace_file(again, copy.getvalue())
     contents, metadata = read_file(again)
     tensors = [tensor._replace(name="again" if kind is npy else tensor.name) for tensor in first[0]]
     assert (tensors, first[1], first[2]) == (list(contents), list(contents.values()), metadata)

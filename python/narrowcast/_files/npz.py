@@ -24,6 +24,7 @@ __all__ = ["Reader", "Sink", "ambiguity", "dtype_of", "is_ambiguous", "native", 
 _SUFFIX: Final = ".npy"
 _MAX_RATIO: Final = 1032  # deflate makes at most 258 bytes of 2 bits
 _ENCRYPTED: Final = 0x1  # the flag of a member
+_MAX_REASON: Final = 200  # characters of zipfile's sentences, which quote the file
 _UNIX: Final = 3  # who made the archive: always the same one
 _ERRORS: Final = (
     zipfile.BadZipFile,
@@ -200,7 +201,8 @@ def _flaws(what: str) -> Iterator[None]:
     except FileFormatError:
         raise
     except _ERRORS as error:
-        raise FileFormatError(f"{what}: {str(error) or type(error).__name__}") from None
+        text = str(error) or type(error).__name__
+        raise FileFormatError(f"{what}: {text[:_MAX_REASON]}") from None
 
 
 def _check_member(info: zipfile.ZipInfo, size: int) -> None:
