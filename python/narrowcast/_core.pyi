@@ -2,12 +2,10 @@
 # narrowcast's own modules.
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, TypeAlias, TypedDict, type_check_only
+from typing import Any, TypedDict, type_check_only
 
 import numpy as np
 from typing_extensions import Buffer
-
-Bytes: TypeAlias = Buffer | np.ndarray[Any, Any]  # numpy's annotations do not say so before Python 3.12
 
 version: str
 
@@ -98,8 +96,8 @@ def packed_bytes(n: int, bits: int, layout: str = "lsb") -> int:
     """Bytes that n codes take; ValueError for a layout or a width that there is not."""
 
 def pack(
-    codes: Bytes,
-    packed: Bytes,
+    codes: Buffer | np.ndarray[Any, Any],
+    packed: Buffer | np.ndarray[Any, Any],
     bits: int,
     layout: str = "lsb",
     *,
@@ -115,8 +113,8 @@ def pack(
     """
 
 def unpack(
-    packed: Bytes,
-    codes: Bytes,
+    packed: Buffer | np.ndarray[Any, Any],
+    codes: Buffer | np.ndarray[Any, Any],
     bits: int,
     layout: str = "lsb",
     *,
