@@ -3,10 +3,40 @@
 import io
 import struct
 
+import numpy as np
+import pytest
+
 from narrowcast._files import npy, npz, safetensors
-from narrowcast._files.container import FileFormatError
+from narrowcast._files.container import FileFormatError, Tensor
 
 KINDS = {"safetensors": safetensors, "npy": npy, "npz": npz}
+
+# Every word of the safetensors format, the bits of an element, and narrowcast's name, typed from its description.
+SAFETENSORS_DTYPES = {
+    "BOOL": (8, "bool"),
+    "F4": (4, "float4_e2m1fn"),
+    "F6_E2M3": (6, "float6_e2m3fn"),
+    "F6_E3M2": (6, "float6_e3m2fn"),
+    "U8": (8, "uint8"),
+    "I8": (8, "int8"),
+    "F8_E5M2": (8, "float8_e5m2"),
+    "F8_E4M3": (8, "float8_e4m3fn"),
+    "F8_E8M0": (8, "float8_e8m0fnu"),
+    "F8_E4M3FNUZ": (8, "float8_e4m3fnuz"),
+    "F8_E5M2FNUZ": (8, "float8_e5m2fnuz"),
+    "I16": (16, "int16"),
+    "U16": (16, "uint16"),
+    "F16": (16, "float16"),
+    "BF16": (16, "bfloat16"),
+    "I32": (32, "int32"),
+    "U32": (32, "uint32"),
+    "F32": (32, "float32"),
+    "C64": (64, None),
+    "F64": (64, "float64"),
+    "I64": (64, "int64"),
+    "U64": (64, "uint64"),
+}
+RNG = np.random.default_rng(8)
 
 
 def kind_of(path):
@@ -56,6 +86,41 @@ def replace_file(path, raw):
 def safetensors_bytes(header, data=b"", length=None):
     raw = header if isinstance(header, bytes) else header.encode()
     return struct.pack("<Q", len(raw) if length is None else length) + raw + data
+
+
+def npy_bytes(array):
+    """What numpy saves."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def write_npy(path, array, format_):
+    """Write a fresh array; the tensor that it became, and its bytes."""
+    tensor = npy.native(path.stem, array, format_)
+    data = array.T.tobytes() if tensor.fortran else array.tobytes()
+    write_file(path, {tensor: data})
+    return tensor, data
+
+
+def tensor_of(name, word, shape):
+    """A tensor of a safetensors file."""
+    bits, format_ = SAFETENSORS_DTYPES[word]
+    return Tensor(name, shape, word, format_, int(np.prod(shape, dtype=object)) * bits // 8)
+
+
+def contents_of(*tensors):
+    """Tensors and bytes for them, all of them 0 or 1: right for a bool."""
+    return {tensor: RNG.integers(0, 2, tensor.nbytes, np.uint8).tobytes() for tensor in tensors}
+
+
+def refused(path, raw, **options):
+    """The sentence with which these bytes are refused, on opening or on reading all, without the path."""
+    replace_file(path, raw)
+    with pytest.raises(FileFormatError) as caught:
+        read_file(path, **options)
+    check_sentence(path, caught.value)
+    return str(caught.value).removeprefix(f"{path}: ")
 
 
 def check_consistent(path):

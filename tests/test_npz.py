@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from containers import check_consistent, check_sentence, fill, read_file, replace_file, write_file
+from containers import check_consistent, fill, npy_bytes, read_file, refused, replace_file, write_file
 from narrowcast._files import npy, npz
 from narrowcast._files.container import FileFormatError
 
@@ -28,6 +28,7 @@ ARRAYS = {
     "z": np.zeros(100_000, np.int32),
     "no elements": np.zeros((2, 0), np.complex64),
 }
+MEMBER = npy_bytes(ARRAYS["a"])
 
 
 def saved(compressed=False, arrays=ARRAYS):
@@ -53,12 +54,6 @@ def archive(members, method=zipfile.ZIP_STORED):
     return file.getvalue()
 
 
-def member(array=ARRAYS["a"]):
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("npz")
@@ -67,15 +62,6 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "a.npz"
-
-
-def refused(path, raw):
-    """The sentence with which these bytes are refused, without the path: on opening, or on reading all."""
-    path.write_bytes(raw)
-    with pytest.raises(FileFormatError) as caught:
-        read_file(path)
-    check_sentence(path, caught.value)
-    return str(caught.value).removeprefix(f"{path}: ")
 
 
 # ---- against numpy
@@ -115,7 +101,7 @@ def test_numpy_s_archives_are_read_and_written_byte_for_byte(path, compressed, s
 def test_each_member_keeps_its_compression(path):
     with zipfile.ZipFile(path, "w") as out:
         for name, method in (("a", zipfile.ZIP_STORED), ("b", zipfile.ZIP_DEFLATED), ("c", zipfile.ZIP_STORED)):
-            out.writestr(f"{name}.npy", member(), method)
+            out.writestr(f"{name}.npy", MEMBER, method)
     source = npz.open_source(path)
     copy = io.BytesIO()
     tensors = [npz.recast(tensor, "bfloat16") for tensor in source.tensors]
@@ -231,30 +217,30 @@ def patched(raw, signature, offset, new):
 
 
 LOCAL, CENTRAL, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
-ONE = archive([("a.npy", member())])
-DEFLATED = archive([("a.npy", member(ARRAYS["z"]))], zipfile.ZIP_DEFLATED)
+ONE = archive([("a.npy", MEMBER)])
+DEFLATED = archive([("a.npy", npy_bytes(ARRAYS["z"]))], zipfile.ZIP_DEFLATED)
 LIES = {
     "empty": (b"", "is no whole zip archive: File is not a zip file"),
-    "another kind of file": (member(), "is no whole zip archive"),
+    "another kind of file": (MEMBER, "is no whole zip archive"),
     "truncated": (ONE[:-30], "is no whole zip archive"),
     "no end": (ONE[: ONE.index(END)], "is no whole zip archive"),
     "the first half": (ONE[: len(ONE) // 2], "is no whole zip archive"),
-    "name twice": (archive([("a.npy", member()), ("b.npy", member())]).replace(b"b.npy", b"a.npy"), "comes twice"),
+    "name twice": (archive([("a.npy", MEMBER), ("b.npy", MEMBER)]).replace(b"b.npy", b"a.npy"), "comes twice"),
     "no array": (archive([("a.txt", b"x")]), "member 'a.txt': is no array: its name does not end in .npy"),
     "a folder": (archive([("a.npy/", b"")]), "is no array"),
-    "absolute name": (archive([("/a.npy", member())]), "leads out of the archive"),
-    "parent": (archive([("../a.npy", member())]), "leads out of the archive"),
-    "parent within": (archive([("a/../../b.npy", member())]), "leads out of the archive"),
-    "parent of Windows": (archive([("..\\a.npy", member())]), "leads out of the archive"),
-    "drive of Windows": (archive([("c:a.npy", member())]), "leads out of the archive"),
+    "absolute name": (archive([("/a.npy", MEMBER)]), "leads out of the archive"),
+    "parent": (archive([("../a.npy", MEMBER)]), "leads out of the archive"),
+    "parent within": (archive([("a/../../b.npy", MEMBER)]), "leads out of the archive"),
+    "parent of Windows": (archive([("..\\a.npy", MEMBER)]), "leads out of the archive"),
+    "drive of Windows": (archive([("c:a.npy", MEMBER)]), "leads out of the archive"),
     "null in a name": (ONE.replace(b"a.npy", b"a\0npy"), "is no array"),
     "encrypted": (patched(patched(ONE, LOCAL, 6, b"\1"), CENTRAL, 8, b"\1"), "is encrypted"),
-    "bzip2": (archive([("a.npy", member())], zipfile.ZIP_BZIP2), "compressed by method 12; allowed are stored and"),
+    "bzip2": (archive([("a.npy", MEMBER)], zipfile.ZIP_BZIP2), "compressed by method 12; allowed are stored and"),
     "unknown method": (patched(ONE, CENTRAL, 10, b"\x63"), "compressed by method 99"),
     "bad checksum": (patched(ONE, b"\x93NUMPY", 130, b"\xff"), "member 'a.npy' cannot be read: Bad CRC-32"),
     "checksum of a bad record": (patched(ONE, CENTRAL, 16, b"\0\0\0\0"), "Bad CRC-32"),
     "bad checksum of nothing": (
-        patched(archive([("a.npy", member(ARRAYS["empty"]))]), CENTRAL, 16, b"\0\0\0\0"),
+        patched(archive([("a.npy", npy_bytes(ARRAYS["empty"]))]), CENTRAL, 16, b"\0\0\0\0"),
         "Bad CRC-32",
     ),
     "bad deflate": (patched(DEFLATED, b"a.npy", 5, b"\xff" * 20), "member 'a.npy' cannot be read"),
@@ -266,10 +252,10 @@ LIES = {
     "longer than the file": (patched(ONE, CENTRAL, 20, b"\xff\xff\xff\x0f" * 2), "lies outside of the file"),
     "stored, but larger": (patched(ONE, CENTRAL, 24, b"\xff\xff\xff\x0f"), "cannot have 268435455 bytes"),
     "deflated to 4 GB": (patched(DEFLATED, CENTRAL, 24, b"\xf0\xff\xff\xff"), "cannot have 4294967280 bytes"),
-    "more than promised": (archive([("a.npy", member() + b"x")]), "has 49 bytes after its header, which promises 48"),
-    "less than promised": (archive([("a.npy", member()[:-1])]), "has 47 bytes after its header, which promises 48"),
+    "more than promised": (archive([("a.npy", MEMBER + b"x")]), "has 49 bytes after its header, which promises 48"),
+    "less than promised": (archive([("a.npy", MEMBER[:-1])]), "has 47 bytes after its header, which promises 48"),
     "ends too early": (patched(DEFLATED, CENTRAL, 20, struct.pack("<L", 300)), "member 'a.npy'"),
-    "objects": (archive([("a.npy", member(np.zeros(1)).replace(b"'<f8'", b"'|O8'"))]), "holds Python objects"),
+    "objects": (archive([("a.npy", npy_bytes(np.zeros(1)).replace(b"'<f8'", b"'|O8'"))]), "holds Python objects"),
     "no npy inside": (archive([("a.npy", b"x" * 100)]), "member 'a.npy': is no .npy file"),
     "nothing inside": (archive([("a.npy", b"")]), "member 'a.npy': is no .npy file"),
 }  # fmt: skip
@@ -325,7 +311,10 @@ def test_deflated_members_are_never_whole_in_memory(path):
 
 
 @settings(max_examples=200, deadline=None)
-@given(data=st.data(), raw=st.sampled_from([ONE, archive([("a.npy", member()), ("b.npy", member())], 8), saved()]))
+@given(
+    data=st.data(),
+    raw=st.sampled_from([ONE, archive([("a.npy", MEMBER), ("b.npy", MEMBER)], 8), saved()]),
+)
 def test_mutants_are_read_consistently_or_refused(folder, raw, data):
     raw = bytearray(raw)
     for _ in range(data.draw(st.integers(1, 3))):
