@@ -32,13 +32,16 @@ class AtomicFile:
         Where the file will be. Its directory must exist.
     replace : bool
         Whether a file that is there already is replaced; else `commit` raises FileExistsError.
+    scratch : Path, optional
+        The directory of the unfinished file, on the same file system; that of `path` by default.
     """
 
-    def __init__(self, path: Path, *, replace: bool = False) -> None:
+    def __init__(self, path: Path, *, replace: bool = False, scratch: Path | None = None) -> None:
         self.path = path
         self._replace = replace
-        _remove_abandoned(path)
-        self.temporary, descriptor = _create_beside(path)
+        beside = path if scratch is None else scratch / path.name
+        _remove_abandoned(beside)
+        self.temporary, descriptor = _create_beside(beside)
         self.file: BinaryIO = os.fdopen(descriptor, "w+b")
 
     def commit(self) -> None:
@@ -64,9 +67,9 @@ class AtomicFile:
         self.temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes, *, replace: bool = False) -> None:
+def write_bytes(path: Path, data: bytes, *, replace: bool = False, scratch: Path | None = None) -> None:
     """Write a small file, whole or not at all."""
-    with AtomicFile(path, replace=replace) as target:
+    with AtomicFile(path, replace=replace, scratch=scratch) as target:
         target.file.write(data)
         target.commit()
 
@@ -81,11 +84,6 @@ def sync_directory(path: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one that its writer has not finished."""
-    return name.endswith(_SUFFIX)
 
 
 def _prefix(path: Path) -> str:
@@ -127,7 +125,7 @@ def _remove_abandoned(path: Path) -> None:
         return
     prefix = _prefix(path)
     for found in path.parent.iterdir():
-        if not (found.name.startswith(prefix) and is_temporary(found.name)):
+        if not (found.name.startswith(prefix) and found.name.endswith(_SUFFIX)):
             continue
         with contextlib.suppress(OSError):
             descriptor = os.open(found, os.O_RDWR)

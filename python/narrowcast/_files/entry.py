@@ -127,7 +127,7 @@ def cast_file(
     job, tensors = _plan_directory(source, target, options, workers, force, follow_symlinks)
     if dry_run:
         return CastReport(source, target, options.format, tuple(tensors), 0.0, False, len(job.work), 0)
-    if not force and target.exists():
+    if job.replaces is None and target.exists():
         if job.is_complete():
             return CastReport(source, target, options.format, (), 0.0, True, len(job.work), len(job.work))
         raise existing(target)
@@ -217,26 +217,27 @@ def _plan_directory(
         elif item.kind == "config":
             model.read_json(source / item.path)
     single.check_names(options, [tensor.name for tensor in tensors])
-    return Job(source, target, options, tuple(items), threads, force), tensors
+    replaces = target.stat().st_ino if force and target.exists() else None
+    return Job(source, target, options, tuple(items), threads, replaces), tensors
 
 
 def _cast_directory(
     job: Job, rank: int, world: int, dask: str | None, ray: str | None, progress: Progress | None, begin: float
 ) -> CastReport:
-    job.prepare()
     mine = job.share(rank, world)
     advance = _counter(progress, sum(item.size for item in mine))
-    if dask is not None:
-        engines.run_on_dask(dask, job, mine, advance)
-    elif ray is not None:
-        engines.run_on_ray(ray, job, mine, advance)
-    else:
-        try:
+    try:
+        job.prepare()
+        if dask is not None:
+            engines.run_on_dask(dask, job, mine, advance)
+        elif ray is not None:
+            engines.run_on_ray(ray, job, mine, advance)
+        else:
             for item in mine:
                 job.do(item, advance)
-        except FileNotFoundError:
-            if job.force or not job.is_complete():  # else another process has finished it all
-                raise
+    except FileNotFoundError:
+        if not job.is_complete():  # else another process has finished it all, and taken the staging directory away
+            raise
     ours = [record for item in mine if (record := job.record(item)) is not None]
     records = job.finish(settle=world > 1)
     shown = ours if not records else list(records.values())

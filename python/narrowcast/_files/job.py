@@ -2,12 +2,12 @@
 
 Each finished file has a record (size, SHA-256, what it was made of). A second run, or another process on any machine
 that sees the same file system, skips files whose record holds and does the others; whoever finds all records puts the
-directory in its place. Nothing is locked: two processes that do the same file make the same bytes.
+directory in its place. Nothing is locked: two processes that do the same file make the same bytes, and the first rename
+wins. Files that are being written lie beside the tree that becomes the target, never in it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from narrowcast._files import model, single
-from narrowcast._files.atomic import AtomicFile, is_temporary, sync_directory, write_bytes
+from narrowcast._files.atomic import AtomicFile, sync_directory, write_bytes
 from narrowcast._files.options import CastOptions
 from narrowcast._files.report import TensorReport
 
@@ -42,8 +42,8 @@ class Job:
         All files of the source.
     threads : int
         Threads of each process.
-    force : bool
-        Whether a target that is there is replaced.
+    replaces : int or None
+        The inode of the target that is there and will be replaced.
     """
 
     source: Path
@@ -51,7 +51,7 @@ class Job:
     options: CastOptions
     items: tuple[model.Item, ...]
     threads: int
-    force: bool
+    replaces: int | None
 
     @cached_property
     def identity(self) -> str:
@@ -87,8 +87,9 @@ class Job:
 
     def prepare(self) -> None:
         """Make the staging directory."""
-        for folder in (self.tree, self.staging / "done"):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.staging.mkdir(exist_ok=True)
+        for folder in (self.tree, self._scratch, self.staging / "done"):
+            folder.mkdir(exist_ok=True)
 
     def record(self, item: model.Item) -> dict[str, Any] | None:
         """Return what is written of a finished file; None if there is nothing or the source has changed since."""
@@ -116,9 +117,11 @@ class Job:
         target.parent.mkdir(parents=True, exist_ok=True)
         reports: list[TensorReport] = []
         if item.kind == "tensors":
-            reports = single.cast_beside(source, target, self.options, self.threads, advance, force=True)
+            reports = single.cast_beside(
+                source, target, self.options, self.threads, advance, force=True, scratch=self._scratch
+            )
         else:
-            _copy(source, target, advance)
+            self._copy(source, target, advance)
         facts = source.stat()
         if (facts.st_size, facts.st_mtime_ns) != (item.size, item.mtime_ns):
             raise ValueError(f"{source} was changed while it was read")
@@ -128,7 +131,7 @@ class Job:
             "sha256": _sha256(target),
             "tensors": [replace(report, file=item.path).as_dict() for report in reports],
         }
-        write_bytes(self._record_path(item), json.dumps(record).encode(), replace=True)
+        self._write(self._record_path(item), json.dumps(record).encode())
         return record
 
     def finish(self, *, settle: bool = False) -> dict[str, dict[str, Any]] | None:
@@ -150,7 +153,8 @@ class Job:
             records = {item.path: record for item in self.work if (record := self.record(item)) is not None}
             if len(records) == len(self.work):
                 break
-            if not self.force and self.is_complete():
+            if self.is_complete():
+                shutil.rmtree(self.staging, ignore_errors=True)
                 return {}
             if time.monotonic() >= end:
                 return None
@@ -158,24 +162,49 @@ class Job:
         try:
             self._complete_tree(records)
             self._put_in_place()
-        except FileNotFoundError:
+        except OSError:
             if not self.is_complete():  # else another process was faster
                 raise
-        shutil.rmtree(self.staging, ignore_errors=True)
+        for folder in (self.staging, self._old):
+            shutil.rmtree(folder, ignore_errors=True)
         return records
 
     def is_complete(self) -> bool:
-        """Whether the target is there and was made by this very job from files of the same sizes."""
+        """Whether the target is there, not to be replaced, and was made by this very job from these very files."""
         try:
             manifest = json.loads((self.target / model.MANIFEST).read_bytes())
             files = manifest["files"]
-            return manifest["job"] == self.identity and all(
-                files[item.path]["source_bytes"] == item.size
-                and (self.target / item.path).stat().st_size == files[item.path]["bytes"]
-                for item in self.items
+            return (
+                manifest["job"] == self.identity
+                and self.target.stat().st_ino != self.replaces
+                and all(
+                    files[item.path]["source"] == [item.size, item.mtime_ns]
+                    and (self.target / item.path).stat().st_size == files[item.path]["bytes"]
+                    for item in self.items
+                )
             )
         except (OSError, ValueError, KeyError, TypeError):
             return False
+
+    @property
+    def _scratch(self) -> Path:
+        return self.staging / "scratch"
+
+    @property
+    def _old(self) -> Path:
+        """Where a target goes in the moment in which it is replaced."""
+        return self.target.with_name(f".{self.target.name}.{self.identity}.narrowcast-old")
+
+    def _write(self, path: Path, data: bytes) -> None:
+        write_bytes(path, data, replace=True, scratch=self._scratch)
+
+    def _copy(self, source: Path, target: Path, advance: Callable[[int], None]) -> None:
+        with single.named_errors(target), AtomicFile(target, replace=True, scratch=self._scratch) as output:
+            with single.named_errors(source, reading=True), source.open("rb") as file:
+                while data := file.read(_COPY_BYTES):
+                    output.file.write(data)
+                    advance(len(data))
+            output.commit()
 
     def _record_path(self, item: model.Item) -> Path:
         name = hashlib.sha256(item.path.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -183,7 +212,10 @@ class Job:
 
     def _complete_tree(self, records: Mapping[str, Mapping[str, Any]]) -> None:
         """Write what depends on all files: indices, configurations, the manifest."""
-        files = {path: _manifest_row(record) for path, record in records.items()}
+        files = {
+            path: _manifest_row(record["bytes"], record["sha256"], *record["source"][1:])
+            for path, record in records.items()
+        }
 
         def bytes_of(path: str) -> int:
             return sum(tensor["bytes_after"] for tensor in records[path]["tensors"])
@@ -191,43 +223,33 @@ class Job:
         for item in self.items:
             if item.kind in ("index", "config"):
                 data = model.rewritten(self.source, item, self.options.format, bytes_of)
-                write_bytes(self.tree / item.path, data, replace=True)
-                digest = hashlib.sha256(data).hexdigest()
-                files[item.path] = {"bytes": len(data), "sha256": digest, "source_bytes": item.size}
+                self._write(self.tree / item.path, data)
+                files[item.path] = _manifest_row(len(data), hashlib.sha256(data).hexdigest(), item.size, item.mtime_ns)
         manifest = {"job": self.identity, "options": asdict(self.options), "files": dict(sorted(files.items()))}
-        write_bytes(self.tree / model.MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode(), replace=True)
-        for path in list(self.tree.rglob("*")):
-            if is_temporary(path.name):  # of a process that was killed
-                path.unlink(missing_ok=True)
-            elif path.is_dir():
+        self._write(self.tree / model.MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        for path in [self.tree, *self.tree.rglob("*")]:
+            if path.is_dir():
                 sync_directory(path)
 
     def _put_in_place(self) -> None:
-        old = self.target.with_name(f".{self.target.name}.{self.identity}.narrowcast-old")
         if self.target.exists():
-            if not self.force:
+            if self.target.stat().st_ino != self.replaces:
                 raise FileExistsError(17, "exists; it is replaced only with force (--force)", str(self.target))
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(old)
-            os.rename(self.target, old)
-        os.rename(self.tree, self.target)
+            shutil.rmtree(self._old, ignore_errors=True)
+            os.rename(self.target, self._old)
+        try:
+            os.rename(self.tree, self.target)
+        except OSError:
+            if not self.target.exists() and self._old.exists():
+                os.rename(self._old, self.target)
+            raise
         sync_directory(self.target.parent)
-        shutil.rmtree(old, ignore_errors=True)
 
 
-def _manifest_row(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {"bytes": record["bytes"], "sha256": record["sha256"], "source_bytes": record["source"][1]}
+def _manifest_row(nbytes: int, sha256: str, source_bytes: int, source_mtime_ns: int) -> dict[str, Any]:
+    return {"bytes": nbytes, "sha256": sha256, "source": [source_bytes, source_mtime_ns]}
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _copy(source: Path, target: Path, advance: Callable[[int], None]) -> None:
-    with single.named_errors(target), AtomicFile(target, replace=True) as output:
-        with single.named_errors(source, reading=True), source.open("rb") as file:
-            while data := file.read(_COPY_BYTES):
-                output.file.write(data)
-                advance(len(data))
-        output.commit()

@@ -122,6 +122,8 @@ def weight_map(root: Path, item: Item) -> dict[str, str]:
         found[tensor] = str(above / parts)
     if not all(is_tensor_file(Path(shard)) for shard in found.values()):
         return {}
+    if not isinstance(index.get("metadata", {}), dict):
+        raise FileFormatError(f"{path}: its metadata is no object")
     return found
 
 
@@ -157,8 +159,6 @@ def rewritten(root: Path, item: Item, format: str, bytes_of: Callable[[str], int
     if not shards:
         return old
     index = read_json(path)
-    if not isinstance(index.get("metadata", {}), dict):
-        raise FileFormatError(f"{path}: its metadata is no object")
     index["metadata"] = {**index.get("metadata", {}), "total_size": sum(map(bytes_of, shards))}
     return _dumped(index)
 

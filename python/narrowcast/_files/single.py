@@ -106,9 +106,10 @@ def cast_beside(
     advance: Callable[[int], None],
     *,
     force: bool,
+    scratch: Path | None = None,
 ) -> list[TensorReport]:
-    """Cast a file of tensors to a file that appears whole or not at all."""
-    with named_errors(target), AtomicFile(target, replace=force) as output:
+    """Cast a file of tensors to a file that appears whole or not at all; `scratch` as for AtomicFile."""
+    with named_errors(target), AtomicFile(target, replace=force, scratch=scratch) as output:
         reports = cast_into(path, output.file, options, threads, advance)
         output.commit()
     return reports
