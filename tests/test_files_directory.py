@@ -1,0 +1,351 @@
+"""cast_file on directories: what becomes of each file, ranks, what the inputs must be. Interruptions are in
+test_files_resume.py.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import files
+import narrowcast as nc
+
+INDEX = "model.safetensors.index.json"
+MANIFEST = "narrowcast.json"
+
+
+@pytest.fixture
+def model(tmp_path):
+    return files.make_model(tmp_path / "model")
+
+
+@pytest.fixture
+def out(tmp_path):
+    """An empty place for results, whose listing shows what is left behind."""
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def test_everything_arrives(model, out):
+    """Shards are cast; index, configuration and manifest say what is there now; all else is the same."""
+    before = files.contents(model)
+    report = nc.cast_file(model, out / "new", "float8_e4m3fn", threads=2)
+    assert files.contents(model) == before
+    assert files.names(out) == ["new"]
+    assert files.contents(out / "new").keys() == before.keys() | {MANIFEST}
+
+    size = 0
+    for shard in sorted(model.glob("*.safetensors")):
+        old, metadata = files.read_safetensors(shard)
+        new, kept = files.read_safetensors(out / "new" / shard.name)
+        assert kept == metadata == {"format": "pt"}
+        files.assert_same(new, {name: files.expected(given, "float8_e4m3fn") for name, given in old.items()})
+        size += sum(codes.nbytes for _, codes in new.values())
+    (extra,) = files.read(model / "1_Pooling" / "extra.npy").values()
+    found = files.read(out / "new" / "1_Pooling" / "extra.npy")
+    files.assert_same(found, {"extra": files.expected(extra, "float8_e4m3fn")})
+
+    old, new = (json.loads((folder / INDEX).read_text()) for folder in (model, out / "new"))
+    assert new == old | {"metadata": {"total_size": size, "note": "kept"}}
+    assert list(new["weight_map"]) == list(old["weight_map"])
+    config = json.loads((out / "new" / "config.json").read_text())
+    wanted = json.loads(before["config.json"])
+    wanted["torch_dtype"] = wanted["dtype"] = "float8_e4m3fn"
+    wanted["text_config"]["dtype"] = "torch.float8_e4m3fn"
+    assert config == wanted
+    assert list(config) == list(wanted)
+    for name in ("tokenizer.json", "README.md", "empty.txt", "1_Pooling/config.json"):
+        assert (out / "new" / name).read_bytes() == before[name]
+    assert report.complete
+    assert report.files == report.files_done == 7
+    assert {tensor.file for tensor in report.tensors} == {
+        name for name in before if name.endswith(("safetensors", "npy"))
+    }
+    assert [tensor.name for tensor in report.tensors if tensor.file.startswith("model-00002")] == list(
+        files.read(model / "model-00002-of-00003.safetensors")
+    )
+
+
+def test_the_manifest_holds(model, out):
+    nc.cast_file(model, out / "new", "bfloat16")
+    manifest = json.loads((out / "new" / MANIFEST).read_text())
+    found = files.contents(out / "new")
+    wanted = {name for name, data in found.items() if data is not None and name != MANIFEST}
+    assert manifest["files"].keys() == wanted
+    for name, row in manifest["files"].items():
+        assert row["bytes"] == len(found[name])
+        assert row["sha256"] == hashlib.sha256(found[name]).hexdigest()
+        assert row["source"] == [(model / name).stat().st_size, (model / name).stat().st_mtime_ns]
+    assert manifest["options"]["format"] == "bfloat16"
+
+
+def test_a_second_call(model, out):
+    """The same cast of the same files is done already; any other is refused, unless it may replace."""
+    nc.cast_file(model, out / "new", "bfloat16")
+    before = {path: path.stat().st_mtime_ns for path in (out / "new").rglob("*")}
+    assert nc.cast_file(model, out / "new", "bfloat16").complete
+    assert {path: path.stat().st_mtime_ns for path in (out / "new").rglob("*")} == before
+    for options in ({"rounding": "up"}, {"skip": "*.bias"}):
+        with pytest.raises(FileExistsError, match="--force"):
+            nc.cast_file(model, out / "new", "bfloat16", **options)
+    with pytest.raises(FileExistsError, match="--force"):
+        nc.cast_file(model, out / "new", "float16")
+    os.utime(model / "tokenizer.json", ns=(1, 1))  # of the same size, and yet it may be another
+    with pytest.raises(FileExistsError, match="--force"):
+        nc.cast_file(model, out / "new", "bfloat16")
+    (out / "new" / "mine.txt").write_text("of another day")
+    nc.cast_file(model, out / "new", "float16", force=True)
+    assert files.names(out) == ["new"]
+    assert not (out / "new" / "mine.txt").exists()
+    assert files.read(out / "new" / "model-00001-of-00003.safetensors")["layers.0.weight"][0] == "float16"
+
+
+def test_a_result_is_a_source(model, out):
+    """Down and up again; the manifest of the first is not carried on."""
+    nc.cast_file(model, out / "narrow", "bfloat16")
+    nc.cast_file(out / "narrow", out / "wide", "float32")
+    narrow = files.read(out / "narrow" / "model-00001-of-00003.safetensors")
+    wide = files.read(out / "wide" / "model-00001-of-00003.safetensors")
+    files.assert_same(wide, {name: files.expected(given, "float32") for name, given in narrow.items()})
+    assert json.loads((out / "wide" / MANIFEST).read_text())["options"]["format"] == "float32"
+    assert json.loads((out / "wide" / "config.json").read_text())["torch_dtype"] == "float32"
+
+
+def test_only_skip_and_dry_run(model, out):
+    planned = nc.cast_file(model, out / "new", "float16", only="*.weight", skip="layers.1.*", dry_run=True)
+    assert files.names(out) == []
+    report = nc.cast_file(model, out / "new", "float16", only="*.weight", skip="layers.1.*")
+    cast = {tensor.name for tensor in report.tensors if tensor.sums is not None}
+    assert cast == {"layers.0.weight", "layers.2.weight"}
+    assert [(t.file, t.name, t.bytes_after) for t in planned.tensors] == [
+        (t.file, t.name, t.bytes_after) for t in report.tensors
+    ]
+    with pytest.raises(ValueError, match=r"only is 'nothing\*'"):
+        nc.cast_file(model, out / "other", "float16", only="nothing*")
+    assert files.names(out) == ["new"]
+
+
+def test_overflow_names_the_tensor(model, out):
+    """And the file; what is done already stays for another try with the same options."""
+    with pytest.raises(OverflowError, match=r"layers\.0\.norm\[\d+\] is [\d.]+, beyond the largest float8_e4m3fn"):
+        nc.cast_file(model, out / "new", "float8_e4m3fn", overflow="raise")
+    assert not (out / "new").exists()
+    assert [name for name in files.names(out) if not name.endswith("-partial")] == []
+
+
+def test_stochastic_does_not_depend_on_shards(tmp_path, out):
+    """The same tensors in one file and in three."""
+    model = files.make_model(tmp_path / "three")
+    tensors = {}
+    for shard in sorted(model.glob("*.safetensors")):
+        tensors |= files.read(shard)
+    (tmp_path / "one").mkdir()
+    files.write(tmp_path / "one" / "model.safetensors", tensors)
+    nc.cast_file(tmp_path / "three", out / "three", "bfloat16", rounding="stochastic", seed=4)
+    nc.cast_file(tmp_path / "one", out / "one", "bfloat16", rounding="stochastic", seed=4, threads=3)
+    together = files.read(out / "one" / "model.safetensors")
+    for shard in (out / "three").glob("*.safetensors"):
+        for name, given in files.read(shard).items():
+            assert np.array_equal(given[1], together[name][1]), name
+            assert np.array_equal(
+                given[1], files.expected(tensors[name], "bfloat16", "stochastic", seed=4, name=name)[1]
+            )
+
+
+@pytest.mark.parametrize("world", [1, 2, 7, 11])
+def test_ranks_one_after_the_other(world, model, out, monkeypatch):
+    """Every file is done by one rank; the last one to come puts the directory in its place."""
+    monkeypatch.setattr("narrowcast._files.job._SETTLE_SECONDS", 0.0)
+    nc.cast_file(model, out / "whole", "float16")
+    ranks = np.random.default_rng(world).permutation(world).tolist()
+    seen = []
+    for position, rank in enumerate(ranks):
+        assert not (out / "new").exists()
+        report = nc.cast_file(model, out / "new", "float16", rank=rank, world=world)
+        assert report.complete == (position == world - 1) or report.files_done == report.files
+        seen.append(report.files_done)
+    assert seen == sorted(seen)
+    assert files.contents(out / "new") == files.contents(out / "whole")
+    assert files.names(out) == ["new", "whole"]
+
+
+@pytest.mark.parametrize("launcher", ["options", "torchrun", "slurm"])
+@pytest.mark.parametrize("world", [2, 7])
+def test_ranks_at_the_same_time(world, launcher, model, out):
+    """Processes, as launchers start them."""
+    nc.cast_file(model, out / "whole", "float16")
+    processes = []
+    for rank in range(world):
+        words = {
+            "options": ("", ""),
+            "torchrun": ("RANK", "WORLD_SIZE"),
+            "slurm": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+        }[launcher]
+        variables = {} if launcher == "options" else dict(zip(words, (str(rank), str(world)), strict=True))
+        options = ["--rank", rank, "--world", world] if launcher == "options" else []
+        command = files.command("cast", model, out / "new", "--to", "float16", "--quiet", *options)
+        processes.append(subprocess.Popen(command, env=os.environ | variables, stderr=subprocess.PIPE, text=True))
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * world, errors
+    assert files.contents(out / "new") == files.contents(out / "whole")
+    assert files.names(out) == ["new", "whole"]
+
+
+def test_all_at_once_without_ranks(model, out):
+    """Processes that do not know of each other make the same bytes and do not get into each other's way."""
+    nc.cast_file(model, out / "whole", "float16")
+    command = files.command("cast", model, out / "new", "--to", "float16", "--quiet")
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, errors
+    assert files.contents(out / "new") == files.contents(out / "whole")
+    assert files.names(out) == ["new", "whole"]
+
+
+def test_a_single_file_belongs_to_rank_0(model, out):
+    source, target = model / "model-00001-of-00003.safetensors", out / "b.safetensors"
+    nc.cast_file(source, target, "float16", rank=1, world=2)
+    assert files.names(out) == []
+    nc.cast_file(source, target, "float16", rank=0, world=2)
+    assert files.names(out) == ["b.safetensors"]
+
+
+def test_links(model, out, tmp_path):
+    """Links within the directory are followed; those out of it only when that is asked for, as caches need."""
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    nc.cast_file(model, out / "whole", "float16")
+    (model / "1_Pooling" / "again.json").symlink_to("../tokenizer.json")
+    nc.cast_file(model, out / "inside", "float16")
+    assert (out / "inside" / "1_Pooling" / "again.json").read_bytes() == (model / "tokenizer.json").read_bytes()
+    (model / "1_Pooling" / "again.json").unlink()
+    for i, name in enumerate(("model-00002-of-00003.safetensors", "config.json", "1_Pooling")):
+        (model / name).rename(blobs / str(i))
+        (model / name).symlink_to(blobs / str(i))
+        with pytest.raises(ValueError, match=r"is a link out of the directory.*--follow-symlinks"):
+            nc.cast_file(model, out / "new", "float16")
+    assert files.names(out) == ["inside", "whole"]
+    nc.cast_file(model, out / "new", "float16", follow_symlinks=True)
+    assert files.contents(out / "new") == files.contents(out / "whole")
+    assert not any(path.is_symlink() for path in (out / "new").rglob("*"))
+
+
+def test_links_in_circles(model, out):
+    (model / "1_Pooling" / "up").symlink_to(model)
+    with pytest.raises(ValueError, match="link"):
+        nc.cast_file(model, out / "new", "float16", follow_symlinks=True)
+    with pytest.raises(ValueError, match="link"):
+        nc.cast_file(model, out / "new", "float16")
+    (model / "1_Pooling" / "up").unlink()
+    (model / "nowhere").symlink_to("gone")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        nc.cast_file(model, out / "new", "float16")
+    assert files.names(out) == []
+
+
+def set_in_index(folder, **changes):
+    index = json.loads((folder / INDEX).read_text())
+    (folder / INDEX).write_text(json.dumps(index | changes))
+
+
+def point(folder, shard):
+    index = json.loads((folder / INDEX).read_text())
+    set_in_index(folder, weight_map=index["weight_map"] | {"layers.0.weight": shard})
+
+
+BAD = {
+    "dots": (lambda m: point(m, "../model-00001-of-00003.safetensors"), "out of the directory"),
+    "hidden dots": (lambda m: point(m, "a/../../x.safetensors"), "out of the directory"),
+    "absolute": (lambda m: point(m, "/etc/x.safetensors"), "out of the directory"),
+    "backslash": (lambda m: point(m, "..\\x.safetensors"), "out of the directory"),
+    "drive": (lambda m: point(m, "C:x.safetensors"), "out of the directory"),
+    "no name": (lambda m: point(m, ""), "out of the directory"),
+    "null": (lambda m: point(m, "a\0.safetensors"), "not there"),
+    "absent shard": (lambda m: (m / "model-00002-of-00003.safetensors").unlink(), r"model-00002-of-00003.*not there"),
+    "wrong shard": (lambda m: point(m, "model-00002-of-00003.safetensors"), r"'layers\.0\.weight'"),
+    "number for a shard": (lambda m: point(m, 3), "weight_map"),
+    "no weight map": (lambda m: (m / INDEX).write_text("{}"), "weight_map"),
+    "list": (lambda m: (m / INDEX).write_text("[]"), "weight_map"),
+    "weight map a list": (lambda m: set_in_index(m, weight_map=["a"]), "weight_map"),
+    "metadata a list": (lambda m: set_in_index(m, metadata=[1]), "metadata"),
+    "broken index": (lambda m: (m / INDEX).write_text('{"weight_map": {'), "not valid JSON"),
+    "empty index": (lambda m: (m / INDEX).write_text(""), "not valid JSON"),
+    "binary index": (lambda m: (m / INDEX).write_bytes(b"\xff\xfe\0"), "not valid JSON"),
+    "deep index": (lambda m: (m / INDEX).write_text("[" * 100_000 + "]" * 100_000), "not valid JSON"),
+    "long number": (lambda m: (m / INDEX).write_text('{"a": ' + "9" * 10_000 + "}"), "not valid JSON"),
+    "duplicate keys": (lambda m: (m / INDEX).write_text('{"weight_map": {"a": "x", "a": "y"}}'), "'a' is there twice"),
+    "huge index": (lambda m: os.truncate(m / INDEX, 10**11), "larger than"),
+    "broken config": (lambda m: (m / "config.json").write_text("{'a': 1}"), "not valid JSON"),
+    "deep config": (lambda m: (m / "config.json").write_text('{"a":' * 99_999 + "1" + "}" * 99_999), "not valid JSON"),
+    "duplicate config": (lambda m: (m / "config.json").write_text('{"b": {"a": 1, "a": 2}}'), "twice"),
+    "truncated shard": (lambda m: os.truncate(m / "model-00003-of-00003.safetensors", 500), "model-00003-of-00003"),
+    "broken array": (lambda m: (m / "1_Pooling" / "extra.npy").write_bytes(b"x" * 200), r"extra\.npy"),
+    "pipe": (lambda m: os.mkfifo(m / "pipe"), "neither a file nor a directory"),
+    "no tensors": (
+        lambda m: [path.unlink() for path in [*m.glob("*.safetensors"), *m.rglob("*.npy"), m / INDEX]],
+        "no files of tensors",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_bad_directories(case, dry_run, model, out):
+    """One sentence that names the file, before anything is written."""
+    spoil, words = BAD[case]
+    spoil(model)
+    with pytest.raises(ValueError, match=words) as caught:
+        nc.cast_file(model, out / "new", "float16", dry_run=dry_run)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+    assert str(model) in str(caught.value)
+    assert files.names(out) == []
+
+
+def test_indices_of_other_files(model, out):
+    """PyTorch's own index, of pickles, is copied as it is, and so are the pickles."""
+    text = '{"weight_map": {"a": "pytorch_model-1.bin"}, "metadata": {"total_size": 3}}'
+    (model / "pytorch_model.bin.index.json").write_text(text)
+    (model / "pytorch_model-1.bin").write_bytes(b"\x80abc")
+    nc.cast_file(model, out / "new", "float16")
+    assert (out / "new" / "pytorch_model.bin.index.json").read_text() == text
+    assert (out / "new" / "pytorch_model-1.bin").read_bytes() == b"\x80abc"
+
+
+def test_configurations(model, out):
+    """Formats that torch has no name for leave the configuration alone; FP4 has torch's name."""
+    for dst, name in {
+        "float4_e2m1fn": "float4_e2m1fn_x2",
+        "float8_e8m0fnu": "float8_e8m0fnu",
+        "float6_e3m2fn": "float32",
+    }.items():
+        nc.cast_file(model, out / dst, dst, only="*.weight")
+        assert json.loads((out / dst / "config.json").read_text())["torch_dtype"] == name
+    for text in ("[]", '{"torch_dtype": null}', '{"dtype": {"dtype": 4}}', '{"torch_dtype": "auto"}'):
+        (model / "config.json").write_text(text)
+        nc.cast_file(model, out / "new", "float16", force=True)
+        assert (out / "new" / "config.json").read_text() == text
+
+
+def test_odd_names(tmp_path, out):
+    """Spaces, other scripts, bytes that are no UTF-8, leading dots and dashes."""
+    model = tmp_path / "a model ☃"
+    for name in ("-x y.safetensors", ".hidden.safetensors", os.fsdecode(b"bad\xff.safetensors"), "sub/☃/model.npy"):
+        (model / name).parent.mkdir(parents=True, exist_ok=True)
+        files.write(model / name, {"a": files.floats(1, (8,))})
+    nc.cast_file(model, out / "new ☃", "float16")
+    assert files.contents(out / "new ☃").keys() == files.contents(model).keys() | {MANIFEST}
+    shutil.rmtree(out / "new ☃")
+    nc.cast_file(model, out / "new ☃", "float16", rank=0, world=2)
+    nc.cast_file(model, out / "new ☃", "float16", rank=1, world=2)
+    assert files.contents(out / "new ☃").keys() == files.contents(model).keys() | {MANIFEST}
+
+
+def test_trailing_slashes_and_relative_paths(model, out, monkeypatch):
+    monkeypatch.chdir(out)
+    nc.cast_file(f"{model}/", "new/", "float16")
+    assert files.names(out) == ["new"]

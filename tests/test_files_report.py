@@ -1,0 +1,144 @@
+"""The numbers of a cast's report: against sums made here in float64 from the oracle's values."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import files
+import narrowcast as nc
+import oracle
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr("narrowcast._files.stream.PIECE_BYTES", 4096)
+
+
+def values(format, codes):
+    """Exact values as float64 (of the formats that files are cast from, all are)."""
+    found = oracle.decode(format, codes.ravel())
+    return np.where(found.nan, np.nan, np.where(found.negative, -1, 1) * found.magnitude)
+
+
+def model(given, dst, rounding="nearest_even", overflow="ieee"):
+    """What a report should say of one tensor."""
+    src, codes = given
+    x = values(src, codes)
+    y = values(*files.expected(given, dst, rounding, overflow))
+    both = np.isfinite(x) & np.isfinite(y)
+    signal, noise = math.fsum(x[both] ** 2), math.fsum((x[both] - y[both]) ** 2)
+    return {
+        "count": codes.size,
+        "signal": signal,
+        "noise": noise,
+        "overflowed": int(np.count_nonzero(oracle.refusals(src, codes.ravel(), dst, rounding) == "finite")),
+        "zeroed": int(np.count_nonzero((y == 0) & (x != 0) & ~np.isnan(x))),
+        "became_nan": int(np.count_nonzero(np.isnan(y) & ~np.isnan(x))),
+    }
+
+
+def moderate(format, dst, count):
+    """Codes of values whose squares float64 can add up: no larger than 2^100."""
+    codes = files.sample(format, dst, 60000)
+    with np.errstate(invalid="ignore"):
+        codes = codes[~((np.abs(values(format, codes)) > 2.0**100) & np.isfinite(values(format, codes)))]
+    return np.resize(np.random.default_rng(1).permutation(codes), count)
+
+
+@pytest.mark.parametrize("overflow", ["ieee", "saturate"])
+@pytest.mark.parametrize("rounding", ["nearest_even", "toward_zero", "up"])
+@pytest.mark.parametrize("dst", ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2fnuz", "float4_e2m1fn"])
+def test_sums_and_counts(dst, rounding, overflow, tmp_path, small_pieces):
+    tensors = {name: (name, moderate(name, dst, 8012)) for name in ("float32", "float64", "bfloat16", "float8_e5m2")}
+    tensors |= {"gentle": files.floats(1, (100, 100), scale=1), "ids": files.tensor("int64", np.arange(4))}
+    source = files.write(tmp_path / "a.safetensors", tensors)
+    report = nc.cast_file(source, tmp_path / "b.safetensors", dst, rounding=rounding, overflow=overflow, threads=2)
+    wanted = {
+        name: model(given, dst, rounding, overflow) for name, given in tensors.items() if name not in (dst, "ids")
+    }
+    found = {tensor.name: tensor for tensor in report.tensors}
+    for name, facts in wanted.items():
+        sums = found[name].sums
+        for field in ("count", "overflowed", "zeroed", "became_nan"):
+            assert getattr(sums, field) == facts[field], (name, field)
+        assert sums.signal == pytest.approx(facts["signal"], rel=1e-5), name
+        assert sums.noise == pytest.approx(facts["noise"], rel=1e-5), name
+        if facts["noise"]:
+            assert found[name].sqnr == pytest.approx(10 * math.log10(facts["signal"] / facts["noise"]), abs=1e-4)
+        else:
+            assert found[name].sqnr == math.inf
+    for name in set(found) - set(wanted):
+        assert (found[name].sums, found[name].sqnr) == (None, None)
+    assert report.sums.overflowed == sum(facts["overflowed"] for facts in wanted.values())
+    assert report.sums.count == sum(facts["count"] for facts in wanted.values())
+    worst = sorted(
+        (t for t in found.values() if t.sums and t.sums.noise), key=lambda tensor: (tensor.sqnr, tensor.name)
+    )[:3]
+    assert list(report.worst) == worst
+
+
+def test_counts_by_hand(tmp_path):
+    """1e6 is beyond float16, 1e-9 vanishes; -inf has a place in float16, none in float8_e4m3fn."""
+    x = np.float32([1, 2.5, 1e6, -1e6, 1e-9, 0, -0.0, np.nan, -np.inf])
+    source = files.write(tmp_path / "a.safetensors", {"x": files.tensor("float32", x)})
+    sums = nc.cast_file(source, tmp_path / "b.safetensors", "float16").sums
+    assert (sums.count, sums.overflowed, sums.zeroed, sums.became_nan) == (9, 2, 1, 0)
+    assert (sums.signal, sums.noise) == (pytest.approx(1 + 6.25), pytest.approx(1e-18, rel=1e-5))
+    sums = nc.cast_file(source, tmp_path / "b.safetensors", "float8_e4m3fn", force=True).sums
+    assert (sums.overflowed, sums.zeroed, sums.became_nan) == (2, 1, 3)
+
+
+def test_sums_do_not_depend_on_threads(tmp_path, small_pieces):
+    source = files.write(tmp_path / "a.safetensors", {f"t{i}": files.floats(i, (50, 203)) for i in range(9)})
+    reports = [
+        nc.cast_file(source, tmp_path / "b.safetensors", "float8_e4m3fn", threads=threads, force=True)
+        for threads in (1, 2, 5)
+    ]
+    assert len({tuple((t.name, t.sums) for t in report.tensors) for report in reports}) == 1
+    assert len({report.sums for report in reports}) == 1
+
+
+def test_exact_and_empty_tensors(tmp_path):
+    """Nothing lost is an infinite SQNR, which JSON does not know."""
+    tensors = {
+        "exact": files.tensor("float32", np.float32([1, 2, 3])),
+        "none": files.floats(1, (0,)),
+        "zero": files.tensor("float32", np.zeros(4, np.float32)),
+    }
+    source = files.write(tmp_path / "a.safetensors", tensors)
+    report = nc.cast_file(source, tmp_path / "b.safetensors", "bfloat16")
+    assert [tensor.sqnr for tensor in report.tensors] == [math.inf] * 3
+    assert report.worst == ()
+    assert [row["sqnr_db"] for row in json.loads(report.to_json())["tensors"]] == [None] * 3
+
+
+def test_json(tmp_path):
+    """Everything of the report, with the names that the documentation has."""
+    tensors = {
+        "é": files.floats(1, (16, 2)),
+        "b": files.floats(2, (8,), scale=1e9),
+        "ids": files.tensor("int64", np.arange(3)),
+    }
+    source, target = files.write(tmp_path / "a.safetensors", tensors), tmp_path / "b.safetensors"
+    report = nc.cast_file(source, target, "float8_e4m3fn")
+    found = json.loads(report.to_json())
+    assert found == report.as_dict()
+    assert (found["source"], found["target"], found["format"]) == (str(source), str(target), "float8_e4m3fn")
+    assert (found["complete"], found["files"], found["files_done"]) == (True, 1, 1)
+    assert (found["bytes_before"], found["bytes_after"]) == (128 + 32 + 24, 32 + 8 + 24)
+    assert [row["name"] for row in found["tensors"]] == list(tensors)
+    assert (found["total"]["count"], found["total"]["overflowed"]) == (40, 8)
+    assert found["worst"] == ["é"]
+    first, _, copied = found["tensors"]
+    assert {
+        "from": "float32",
+        "to": "float8_e4m3fn",
+        "size": 32,
+        "bytes_before": 128,
+        "bytes_after": 32,
+    }.items() <= first.items()
+    assert first["sqnr_db"] == report.tensors[0].sqnr
+    assert {"from": "int64", "to": "int64", "bytes_after": 24}.items() <= copied.items()
+    assert "sqnr_db" not in copied
