@@ -20,17 +20,19 @@ REQUIRED_ISAS = [name for name in os.environ.get("NARROWCAST_REQUIRE_ISAS", "").
 
 def pytest_addoption(parser):
     parser.addoption("--exhaustive", action="store_true", help="every input there is: hours, not minutes")
+    parser.addoption("--large", action="store_true", help="files of gigabytes, which want as much room on the disk")
     parser.addoption("--dummy", action="store_true", help="build the package with the dummy format row and test that")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "emulated: the part of the suite that runs in minutes under an emulator")
     config.addinivalue_line("markers", "exhaustive: every input there is; only with --exhaustive")
+    config.addinivalue_line("markers", "large: files of gigabytes; only with --large")
     config.addinivalue_line("markers", "slow_build: compiles the package; only with --dummy")
 
 
 def pytest_collection_modifyitems(config, items):
-    for mark, option in (("exhaustive", "--exhaustive"), ("slow_build", "--dummy")):
+    for mark, option in (("exhaustive", "--exhaustive"), ("large", "--large"), ("slow_build", "--dummy")):
         if not config.getoption(option):
             skip = pytest.mark.skip(reason=f"needs {option}")
             for item in items:
