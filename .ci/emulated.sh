@@ -10,7 +10,7 @@ leg_x86_old() {
         local run="qemu-x86_64 -cpu ${pair%:*} $BUILD/gcc"
         commands+=("echo 'ci: ${pair%:*}'; $run/sweep --expect-default ${pair#*:} --stride 262147 --threads 1 \
             --sources float64,float32,float16,float8_e4m3fn,int64 \
-            --targets float32,float16,bfloat16,float8_e5m2,float4_e2m1fn && $run/guard_test && $run/fuzz_corpus_test")
+            --targets float32,float16,bfloat16,float8_e5m2,float4_e2m1fn && $run/guard_test && $run/pack_test && $run/fuzz_corpus_test")
     done
     in_parallel "${commands[@]}"
 }
@@ -44,6 +44,7 @@ leg_neon() {
         "$sweep --rounding nearest_even,up,stochastic --stride 131101"
     # The instructions of the oldest ARMv8 CPU are enough.
     qemu-aarch64 -cpu cortex-a53 "$BUILD/aarch64/guard_test"
+    qemu-aarch64 -cpu cortex-a53 "$BUILD/aarch64/pack_test"
 }
 
 # Runs command lines, two at a time; fails if one fails.

@@ -59,12 +59,12 @@ def cast_tensors(
     threads: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> list[TensorReport]:
-    """Cast every tensor of a source that the options select into a sink, and copy the others.
+    """Cast every tensor of a source that the sink has in another format, and copy the others.
 
     Parameters
     ----------
     source, sink : Source, Sink
-        The same tensors in the same order; the sink's formats and sizes say what becomes of them.
+        The same tensors in the same order; the sink's formats say what becomes of them.
     options : CastOptions
         Rounding, overflow and random keys.
     threads : int
@@ -83,7 +83,7 @@ def cast_tensors(
         With overflow "raise": the first value, in the order of the file, that the target cannot hold.
     """
     pairs = [
-        _Pair(old, new, options.selects(old) and old.format != new.format, options.key(old.name))
+        _Pair(old, new, old.format != new.format, options.key(old.name))
         for old, new in zip(source.tensors, sink.tensors, strict=True)
     ]
     crew = _Crew(source, sink, options, pairs, advance)
@@ -213,7 +213,7 @@ class _Worker:
         self.crew.source.read(tensor, packed_bytes(tensor, start), raw.data)
         if is_packed(tensor):
             self.codes = _at_least(self.codes, count)
-            _core.unpack(raw, self.codes[:count], row.bits)
+            _core.unpack(raw, self.codes[:count], row.bits, isa=self.crew.isa)
             raw = self.codes[:count]
         return raw.view(row.dtype.newbyteorder(">") if tensor.swapped else row.dtype)
 
@@ -248,7 +248,7 @@ class _Worker:
         if is_packed(pair.target):
             self.packed = _at_least(self.packed, packed_bytes(pair.target, x.size))
             codes, out = out, self.packed[: packed_bytes(pair.target, x.size)]
-            _core.pack(codes, out, target.bits)
+            _core.pack(codes, out, target.bits, isa=self.crew.isa)
         self.crew.sink.write(pair.target, packed_bytes(pair.target, start), out.data)
         return sums
 
