@@ -170,9 +170,9 @@ NC_API int32_t nc_layout_from_name(const char* name) NC_NOEXCEPT;
  * tensors may be added up; begin with zeros. From sum_x2 and sum_error2 follow RMSE and SQNR = 10 log10(x2 / error2).
  *
  * The counts are exact, and the same with every instruction set. The sums are over the finite pairs: elements of which
- * both x and out are finite. They are kept in float64 and are within 2^-19 (two millionths) of the exact sums, max_error
- * within 2^-24 of the exact maximum; beyond that only this is promised: the same instruction set and the same pieces
- * give the same sums. Squares that float64 cannot hold (of huge float64 values) make a sum Inf. */
+ * both x and out are finite. They are kept in float64 and are within 2^-19 (two millionths) of the exact sums,
+ * max_error within 2^-24 of the exact maximum; beyond that only this is promised: the same instruction set and the same
+ * pieces give the same sums. Squares that float64 cannot hold (of huge float64 values) make a sum Inf. */
 typedef struct nc_error_sums {
     size_t size;          /* sizeof(nc_error_sums), set by the caller */
     uint64_t count;       /* elements */
