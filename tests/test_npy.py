@@ -200,7 +200,10 @@ def test_what_no_file_can_hold():
         npy.recast(old, "float5")
     with pytest.raises(ValueError, match="'a' does not fit a file: the shape"):
         npy.recast(old, "float32")
-    for array in (np.array([None]), np.zeros(1, [("a", "O")]), np.zeros(1, ml_dtypes.complex32)):
+    arrays = [np.array([None]), np.zeros(1, [("a", "O")])]
+    if hasattr(ml_dtypes, "complex32"):  # not in ml_dtypes 0.5
+        arrays.append(np.zeros(1, ml_dtypes.complex32))
+    for array in arrays:
         with pytest.raises(TypeError, match=r"tensor 'a' has dtype .*, which a \.npy file cannot hold"):
             npy.native("a", array, None)
 
