@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -76,10 +77,14 @@ def run(options: argparse.Namespace) -> int:
         return _failed(named[:1] + named[1:], 2)
     except (TypeError, ValueError, RuntimeError) as error:
         return _failed(str(error), 2)
-    if options.json is not None and str(options.json) == "-":
-        sys.stdout.write(report.to_json())
-    elif not options.quiet:
-        _show(options, report)
+    try:
+        if options.json is not None and str(options.json) == "-":
+            sys.stdout.write(report.to_json())
+        elif not options.quiet:
+            _show(options, report)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
