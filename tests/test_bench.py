@@ -4,6 +4,9 @@ Nothing here looks at a speed: sizes are tiny and machines are busy.
 """
 
 import json
+import os
+import sys
+import tempfile
 from importlib.util import find_spec
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 
 import narrowcast as nc
 from narrowcast import _limits, cli
-from narrowcast._bench import compare, goals, limits, measure, plan, reference, results
+from narrowcast._bench import compare, files, goals, limits, measure, models, plan, reference, results
 
 TINY = ["bench", "--peers", "numpy", "--sizes", "4Ki", "--formats", "float8_e4m3fn,bfloat16"]
 
@@ -131,6 +134,9 @@ def test_plot(run_file, tmp_path, capsys):
         (["--peers", "blas"], "'blas' is not one of"),
         (["--threads", "-1"], "must be 0 or more"),
         (["--pairs", "float16:float64"], "no cast is left"),
+        (["--size", "2G"], "it needs --files"),
+        (["--files", "--formats", "float16"], "--files goes with"),
+        (["--files", "--threads", "2"], "--files goes with"),
     ],
 )
 def test_wrong_arguments(arguments, said, capsys):
@@ -167,6 +173,134 @@ def test_goal_is_judged_by_its_slowest_cast(share, met):
     assert verdict.met is met
     run.rows.pop()
     assert goals.judge(run)[goals.goals().index(goal)].met is None  # half of it says nothing
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+TINY_FILES = ["bench", "--files", "--quick", "--size", "1M"]
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """The only place for files that the benchmark makes; it must leave nothing there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(files, "_in_memory", lambda size: str(tmp_path))
+    yield tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_measured(scratch, tmp_path_factory, capsys):
+    path = tmp_path_factory.mktemp("bench") / "run.json"
+    with_torch = bool(find_spec("torch") and find_spec("safetensors"))
+    assert cli.main([*TINY_FILES, "--peers", "torch", "--targets", "--json", str(path)]) == 0
+    run = results.load(path)
+    assert {row.section for row in run.rows} == {"files"}
+    several = (os.cpu_count() or 1) > 1
+    assert {(row.target, row.threads) for row in run.rows} >= {(dtype, 1) for dtype in files.TARGETS}
+    for row in run.rows:
+        assert row.seconds > 0
+        assert row.count * 4 == pytest.approx(1e6, rel=0.1)
+        assert (row.share is None) == (row.threads != 1)
+        assert (row.times_faster(files.TORCH) is not None) == (with_torch and row.threads == 1)
+        if sys.platform == "linux" and row.threads == 1:
+            assert 1e6 < row.peak_bytes < 1e8
+    assert [call.name for call in run.calls][:1] == [files.FIRST_BYTE]
+    assert all(call.seconds > 0 for call in run.calls)
+    if several:
+        assert run.calls[1].name == files.TWO_PROCESSES
+    printed = capsys.readouterr().out
+    assert "float32 -> float8_e4m3fn" in printed
+    assert "first byte of 10,000 tensors" in printed
+    assert "2 GB file" in printed
+    assert len(compare.compare(run, run).changes) == len(run.rows) + len(run.calls)
+
+
+@pytest.mark.parametrize("place", [1000, -1000])
+def test_wrong_bit_in_a_file_is_reported_and_not_timed(scratch, monkeypatch, capsys, place):
+    right = nc.cast_file
+
+    def wrong(source, target, dtype, **options):
+        right(source, target, dtype, **options)
+        with open(target, "r+b") as file:
+            file.seek(place, os.SEEK_SET if place > 0 else os.SEEK_END)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 1]))
+
+    monkeypatch.setattr(nc, "cast_file", wrong)
+    monkeypatch.setattr(models, "language_model", lambda size: {"a": (300, 1000)})  # its header is short
+    assert cli.main([*TINY_FILES, "--peers", "none"]) == 1
+    printed = capsys.readouterr()
+    assert "WRONG BITS: a, float32 -> bfloat16 in a file: 1 elements; [" in printed.err
+    assert "x loop" not in printed.out
+
+
+@pytest.mark.parametrize("what", ["name", "order", "shape", "dtype"])
+def test_check_of_a_file_looks_at_the_header(tmp_path, what):
+    before, after = tmp_path / "before.safetensors", tmp_path / "after.safetensors"
+    models.write_file(before, {"a": (3, 4), "b": (4,)})
+    nc.cast_file(before, after, "bfloat16")
+    models.check_cast(before, after, "bfloat16")
+    if what == "dtype":
+        with pytest.raises(models.MismatchError, match="a is BF16 of shape"):
+            models.check_cast(before, after, "float8_e4m3fn")
+        return
+    shapes = {"name": {"a": (3, 4), "c": (4,)}, "order": {"b": (4,), "a": (3, 4)}, "shape": {"a": (4, 3), "b": (4,)}}
+    models.write_file(before, shapes[what])
+    with pytest.raises(models.MismatchError, match="of shape" if what == "shape" else "other names"):
+        models.check_cast(before, after, "bfloat16")
+
+
+@pytest.mark.parametrize("size", [4096, 1 << 20, 5_000_000])
+def test_models_have_the_size_asked_for(tmp_path, size):
+    shapes = models.language_model(size)
+    models.write_file(tmp_path / "a.safetensors", shapes)
+    found = models.read_file(tmp_path / "a.safetensors")
+    assert {name: tuple(shape) for name, (_, shape, _) in found.items()} == shapes
+    assert sum(data.size for _, _, data in found.values()) == pytest.approx(size, rel=0.05, abs=1 << 18)
+    models.write_directory(tmp_path / "shards", shapes, 8)
+    parts = [models.read_file(path) for path in sorted((tmp_path / "shards").iterdir())]
+    assert len(parts) == 8
+    assert sorted(name for part in parts for name in part) == sorted(shapes)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("loop", ["read", "map"])
+def test_file_loop_writes_as_many_bytes_as_the_cast(tmp_path, loop, width):
+    source, target = tmp_path / "a", tmp_path / "b"
+    source.write_bytes(b"\x5a" * 5_000_000)
+    if loop == "read":
+        files._read_and_write(source, target, width, 1 << 16)
+        assert target.stat().st_size == 1_250_000 * width
+    else:
+        files._map_and_write(source, target, width)
+        assert target.read_bytes() == b"\x5a" * (1_250_000 * width)  # stored for what was loaded
+
+
+def file_row(dtype, seconds, size=2_000_000_000, peak=50_000_000):
+    row = results.Row("files", "float32", dtype, size // 4, "avx2", "nearest_even", "file", 1, seconds, 0, 5, 3)
+    row.limit_seconds, row.peak_bytes = 1.0, peak
+    row.peers[files.TORCH] = results.PeerTime(4.2, 3)
+    return row
+
+
+@pytest.mark.parametrize(
+    ("slow", "peak", "met"),
+    [(1.39, 99e6, (True, True, True)), (1.41, 101e6, (False, False, False)), (1.3, 101e6, (True, True, False))],
+)
+def test_goals_of_files_are_judged_by_the_worst(slow, peak, met):
+    run = results.Run({}, {}, [file_row("bfloat16", 1.1), file_row("float8_e4m3fn", slow, peak=int(peak))])
+    verdicts = [verdict for verdict in goals.judge(run) if verdict.name == "2 GB file"]
+    assert tuple(verdict.met for verdict in verdicts) == met
+    assert {verdict.worst for verdict in verdicts} == {"float8_e4m3fn"}
+    run.rows = [file_row("bfloat16", 1.1, size=1_000_000_000)]
+    assert all(v.met is None for v in goals.judge(run) if v.name == "2 GB file")  # another size says nothing
+
+
+@pytest.mark.parametrize(("seconds", "met"), [(0.58, True), (0.60, False)])
+def test_goal_of_two_processes(seconds, met):
+    run = results.Run({}, {}, calls=[results.CallTime(files.TWO_PROCESSES, "one", seconds, 1.0)])
+    assert [v.met for v in goals.judge(run) if v.name == files.TWO_PROCESSES] == [met]
 
 
 # -- limit loops ---------------------------------------------------------------------------------------------------

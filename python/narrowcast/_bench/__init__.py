@@ -17,6 +17,8 @@ limits     the memory limit loops (``narrowcast._limits``)
 peers      numpy + ml_dtypes, torch, NumKong, onnxruntime, jax
 measure    one case: check, then time
 calls      small calls and import time
+models     made-up files of tensors, and their check
+files      casts of files
 machine    what the numbers belong to
 results    the result file
 goals      the project's goals (``goals.toml``) against a result

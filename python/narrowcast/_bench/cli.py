@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 _BUDGET_SECONDS = {"quick": 22.0, "default": 160.0, "full": float("inf")}
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+_LEAST_BYTES = 10**6
+_DECIMAL_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _EPILOG = """\
 examples:
   narrowcast bench --quick
   narrowcast bench --formats float8_e4m3fn,float16 --sizes 64Ki,64Mi --isa avx2
+  narrowcast bench --files --size 500M
   narrowcast bench --json new.json --plot new.png
   narrowcast bench --compare old.json new.json
 
@@ -43,6 +46,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--quick", action="store_true", help="best instruction set, sizes in cache: under 30 s")
     mode.add_argument("--full", action="store_true", help="every cast at every size on every instruction set")
+    parser.add_argument("--files", action="store_true", help="casts of .safetensors files instead of arrays")
+    parser.add_argument("--size", type=_bytes, metavar="2G", help="bytes of the file that is cast; default 2G")
     parser.add_argument("--formats", type=_names, default=(), metavar="A,B", help="only casts from or to these formats")
     parser.add_argument("--pairs", type=_pairs, default=(), metavar="A:B,...", help="only the casts from A to B")
     parser.add_argument("--sizes", type=_sizes, default=(), metavar="64Ki,...", help="numbers of elements")
@@ -98,15 +103,16 @@ def _bench(args: argparse.Namespace) -> int:
 
     filters = _filters(args)
     mode = "full" if args.full else "quick" if args.quick else "default"
+    _check_files(args, filters)
     if args.plot:
         _require_writable(args.plot)
         _require_matplotlib()
     if args.json:
         _require_writable(args.json)
-    cases = plan.make(mode, filters.isas or tuple(nc.isas()), filters)
+    cases = [] if args.files else plan.make(mode, filters.isas or tuple(nc.isas()), filters)
     if args.targets:
         cases = goals.needed(cases)
-    if not cases:
+    if not cases and not args.files:
         about = " that a goal is about on this machine's instruction sets" if args.targets else ""
         raise _UsageError(f"no cast is left by these options{about}")
     if args.plot and not any(case.section in ("encode", "decode") for case in cases):
@@ -117,13 +123,16 @@ def _bench(args: argparse.Namespace) -> int:
     result = results.Run(machine.describe(), settings)
     report.show_machine(result)
     effort = measure.Effort(threads=args.threads, all_peers_in_memory=args.full)
-    bench = measure.Bench(Memory(max(map(_memory_of, cases))), found, effort)
     default_threads = nc.get_num_threads()
     nc.set_num_threads(1)
     try:
-        _measure_all(bench, cases, result, start + (float("inf") if args.targets else _BUDGET_SECONDS[mode]))
-        if args.targets or not filters:
+        if cases:
+            bench = measure.Bench(Memory(max(map(_memory_of, cases))), found, effort)
+            _measure_all(bench, cases, result, start + (float("inf") if args.targets else _BUDGET_SECONDS[mode]))
+        if not args.files and (args.targets or not filters):
             result.calls = [*calls.small_calls(), calls.import_time(3 if args.quick else 7)]
+        if args.files or (args.targets and not filters):
+            _measure_files(result, args)
     finally:
         nc.set_num_threads(default_threads)
 
@@ -137,6 +146,24 @@ def _bench(args: argparse.Namespace) -> int:
 
         draw(result, args.plot)
     return 0
+
+
+def _check_files(args: argparse.Namespace, filters: Filters) -> None:
+    """Refuse options that say nothing about files beside --files, and --size without it."""
+    if args.files and (filters or args.plot or args.full or args.threads != 1):
+        raise _UsageError("--files goes with --quick, --size, --peers, --targets and --json only")
+    if args.size is not None and not args.files:
+        raise _UsageError("--size is the size of a file; it needs --files")
+
+
+def _measure_files(result: Run, args: argparse.Namespace) -> None:
+    from importlib.util import find_spec
+
+    from . import files
+
+    with_torch = "torch" in result.settings["peers"] and find_spec("safetensors") is not None
+    size = args.size or (files.QUICK_SIZE if args.quick else files.SIZE)
+    files.measure(result, size, with_torch=with_torch, rounds=3 if args.quick else 7)
 
 
 def _measure_all(bench: Bench, cases: list[Case], result: Run, deadline: float) -> None:
@@ -232,3 +259,11 @@ def _sizes(text: str) -> tuple[int, ...]:
             raise argparse.ArgumentTypeError(f"{part!r} is not a number of elements such as 4096, 64Ki or 1Mi")
         sizes.append(int(digits) * _UNITS[part[len(digits) :]])
     return tuple(sizes)
+
+
+def _bytes(text: str) -> int:
+    digits = text.rstrip("kMG")
+    unit = _DECIMAL_UNITS.get(text[len(digits) :])
+    if not digits.isdecimal() or unit is None or int(digits) * unit < _LEAST_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, at least 1M, such as 200M or 2G")
+    return int(digits) * unit

@@ -107,7 +107,11 @@ def goals() -> tuple[Goal, ...]:
 
 def judge(run: Run) -> list[Verdict]:
     """Hold every goal against a run."""
-    return [_judge_cast(goal, run) for goal in goals()] + [_judge_call(entry, run) for entry in _read()["call"]]
+    return [
+        *(_judge_cast(goal, run) for goal in goals()),
+        *(_judge_call(entry, run) for entry in _read()["call"]),
+        *(_judge_file(entry, run) for entry in _read()["file"]),
+    ]
 
 
 def _judge_cast(goal: Goal, run: Run) -> Verdict:
@@ -133,16 +137,40 @@ def _judge_cast(goal: Goal, run: Run) -> Verdict:
 
 def _judge_call(entry: dict[str, Any], run: Run) -> Verdict:
     call = next((call for call in run.calls if call.name == entry["name"]), None)
-    if "at_most" in entry:
-        name, where, needed = f"16 elements, {entry['name']}", "numpy's x.astype(np.float16)", f"<= {entry['at_most']}"
-        value, text = (call.ratio, f"{call.ratio:.2f}") if call else (0.0, "")
-        met = value <= entry["at_most"]
-    else:
-        name, where = entry["name"], "after numpy and ml_dtypes"
+    name, where = entry.get("about", entry["name"]), entry["beside"]
+    if "at_most_seconds" in entry:
         needed = f"< {entry['at_most_seconds'] * 1e3:.0f} ms"
         value, text = (call.seconds, f"{call.seconds * 1e3:.1f} ms") if call else (0.0, "")
         met = value < entry["at_most_seconds"]
+    elif "at_least" in entry:
+        needed = f">= {entry['at_least']}x"
+        value, text = (1 / call.ratio, f"{1 / call.ratio:.2f}x") if call else (0.0, "")
+        met = value >= entry["at_least"]
+    else:
+        needed = f"<= {entry['at_most']}"
+        value, text = (call.ratio, f"{call.ratio:.2f}") if call else (0.0, "")
+        met = value <= entry["at_most"]
     return Verdict(name, where, needed, text, "", met if call else None)
+
+
+def _judge_file(entry: dict[str, Any], run: Run) -> Verdict:
+    """Judge the casts of files of (nearly) the size that the goal is about by the worst of them."""
+    least = 0.99 * entry["bytes"]
+    rows = [row for row in run.rows if row.section == "files" and row.threads == 1 and 4 * row.count >= least]
+    if "times_the_loop" in entry:
+        where, limit, sign, unit, form = "the plainest loop", entry["times_the_loop"], 1, "x", ".2f"
+        values = [(1 / row.share, row) for row in rows if row.share is not None]
+    elif "faster" in entry:
+        where, limit, sign, unit, form = entry["peer"], entry["faster"], -1, "x", ".1f"
+        values = [(value, row) for row in rows if (value := row.times_faster(entry["peer"])) is not None]
+    else:
+        where, limit, sign, unit, form = "memory of its own", entry["megabytes"], 1, " MB", ".0f"
+        values = [(row.peak_bytes / 1e6, row) for row in rows if row.peak_bytes is not None]
+    needed = f"{'<=' if sign > 0 else '>='} {limit:g}{unit}"
+    if not values:
+        return Verdict(entry["name"], where, needed, "", "", None)
+    value, row = max(values, key=lambda pair: sign * pair[0])
+    return Verdict(entry["name"], where, needed, f"{value:{form}}{unit}", row.target, sign * value <= sign * limit)
 
 
 @cache

@@ -33,3 +33,9 @@ def contenders(source: Array, target: Array) -> list[Contender]:
         return Contender(name, lambda: move(index, start, end, count, source_bytes, target_bytes))
 
     return [contender(index, name) for index, name in forms().items()]
+
+
+def move(source: Array, target: Array, target_bytes: int) -> None:
+    """Load every item of `source` and store as many of `target_bytes` onto `target`'s memory, by the first loop."""
+    form = next(iter(forms()))
+    _limits.move(form, source.ctypes.data, target.ctypes.data, source.size, source.itemsize, target_bytes)

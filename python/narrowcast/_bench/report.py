@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from narrowcast._console import Cell, Span, print_spans, print_table
 
 from . import machine
 from .compare import Comparison
+from .files import TORCH
 from .formats import short_size
 from .goals import Verdict
 from .peers import LABELS, NAMES
@@ -61,6 +63,7 @@ def show_run(run: Run) -> None:
         _peer_table(f"{title}: times faster than", rows).show()
     for count in sorted({row.count for row in run.rows}):
         _variant_table([row for row in run.rows if row.count == count], count).show()
+    _file_table([row for row in run.rows if row.section == "files"], run.settings.get("files")).show()
     _call_table(run.calls).show()
     _difference_table(run.rows).show()
     for note in [*_wrong_limits(run.rows), *run.notes]:
@@ -151,6 +154,30 @@ def times(ratio: float) -> str:
     if ratio < 1:
         return f"{ratio:.2f}x"
     return f"{ratio:.1f}x" if ratio < _MANY_TIMES else f"{ratio:.0f}x"
+
+
+def _file_table(rows: Sequence[Row], about: Mapping[str, Any] | None) -> Table:
+    """Make a table of the casts of files."""
+    if about is None:
+        return Table("", [])
+    title = f".safetensors file of {about['bytes'] / 1e9:g} GB in {about['source']}, cast into {about['output']}"
+    heading = ["cast", "threads", "time", "GB/s", "loop", "x loop", "times faster than torch", "memory"]
+    table = Table(title, heading)
+    for row in rows:
+        faster, memory = row.times_faster(TORCH), row.peak_bytes
+        table.rows.append(
+            [
+                f"{row.source} -> {row.target}",
+                str(row.threads or "all"),
+                f"{row.seconds * 1e3:.0f} ms",
+                f"{row.gbps:.1f}",
+                row.limit_form,
+                "" if row.share is None else f"{1 / row.share:.2f}",
+                "" if faster is None else times(faster),
+                "" if memory is None else f"{memory / 1e6:.0f} MB",
+            ]
+        )
+    return table
 
 
 def _call_table(calls: Iterable[CallTime]) -> Table:

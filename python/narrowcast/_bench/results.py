@@ -39,7 +39,10 @@ class PeerTime:
 
 @dataclass
 class Row:
-    """One case on one instruction set."""
+    """One case on one instruction set; in the section "files" the cast of a file.
+
+    `peak_bytes` is the memory of its own that a process takes for the cast of a file.
+    """
 
     section: str
     source: str
@@ -56,6 +59,7 @@ class Row:
     limit_seconds: float | None = None
     limit_form: str = ""
     peers: dict[str, PeerTime] = field(default_factory=dict)
+    peak_bytes: int | None = None
 
     @property
     def gbps(self) -> float:
