@@ -10,7 +10,7 @@ leg_fuzz_files() {
     for kind in safetensors npy; do
         [ -n "$(ls "tests/fuzz/corpus/$kind")" ]
         mkdir -p "$WORK/fuzz_files/new/$kind"
-        "$WORK/fuzz_files/bin/python" tests/fuzz/fuzz_containers.py "$kind" -max_total_time=30 -timeout=20 -max_len=2048 \
+        "$WORK/fuzz_files/bin/python" tests/fuzz/fuzz_containers.py "$kind" -max_total_time=30 -timeout=60 -max_len=2048 \
             -rss_limit_mb=1024 -artifact_prefix="$WORK/fuzz_files/" -print_final_stats=1 \
             "$WORK/fuzz_files/new/$kind" "tests/fuzz/corpus/$kind"
         echo "ci: $kind: $(find "$WORK/fuzz_files/new/$kind" -type f | wc -l) inputs beyond the kept corpus reached something new"
