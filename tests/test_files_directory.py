@@ -331,6 +331,13 @@ def test_configurations(model, out):
         assert (out / "new" / "config.json").read_text() == text
 
 
+def test_a_folder_of_nothing_but_a_configuration(model, out):
+    (model / "2_Dense").mkdir()
+    (model / "2_Dense" / "config.json").write_text('{"dtype": "float32"}')
+    nc.cast_file(model, out / "new", "bfloat16")
+    assert json.loads((out / "new" / "2_Dense" / "config.json").read_text()) == {"dtype": "bfloat16"}
+
+
 def test_odd_names(tmp_path, out):
     """Spaces, other scripts, bytes that are no UTF-8, leading dots and dashes."""
     model = tmp_path / "a model ☃"

@@ -196,6 +196,7 @@ class Job:
         return self.target.with_name(f".{self.target.name}.{self.identity}.narrowcast-old")
 
     def _write(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, data, replace=True, scratch=self._scratch)
 
     def _copy(self, source: Path, target: Path, advance: Callable[[int], None]) -> None:
