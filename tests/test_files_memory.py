@@ -67,8 +67,15 @@ def make_sparse(folder, shards, elements):
     return folder
 
 
-@pytest.mark.parametrize(("megabytes", "shards"), [(90, 1), (90, 3), pytest.param(4096, 4, marks=pytest.mark.large)])
-@pytest.mark.parametrize(("format", "bits", "threads"), [("float8_e4m3fn", 8, 1), ("float4_e2m1fn", 4, 2)])
+@pytest.mark.parametrize(
+    ("megabytes", "shards", "format", "bits", "threads"),
+    [
+        (90, 1, "float8_e4m3fn", 8, 1),
+        (90, 3, "float4_e2m1fn", 4, 2),
+        pytest.param(4096, 4, "float8_e4m3fn", 8, 2, marks=pytest.mark.large),
+        pytest.param(5000, 1, "float4_e2m1fn", 4, 1, marks=pytest.mark.large),  # offsets beyond 32 bits
+    ],
+)
 def test_memory_is_bounded(megabytes, shards, format, bits, threads, tmp_path):
     if shutil.disk_usage(tmp_path).free < 2 * megabytes * 2**20 * bits / 32:
         pytest.skip(f"{tmp_path} has no room for the result")
