@@ -5,9 +5,11 @@ behind. Paths that are refused, disks that are full or read-only, processes that
 import errno
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ import pytest
 import files
 import narrowcast as nc
 
+NOBODY = 65534
 KINDS = pytest.mark.parametrize("kind", files.KINDS)
 
 
@@ -219,20 +222,41 @@ def test_a_read_only_disk(tmp_path):
         nc.cast_file(disk / "b.safetensors", tmp_path / "b.safetensors", "float16")  # to read from it is fine
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
-def test_a_read_only_directory(tmp_path):
-    source, folder = make(tmp_path), tmp_path / "folder"
+@pytest.fixture
+def unprivileged():
+    """An empty directory, in the shoes of a user who may write there and nowhere else, even if root runs the tests."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    root = os.geteuid() == 0
+    if root:
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    try:
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        shutil.rmtree(folder)
+
+
+def test_a_read_only_directory(unprivileged):
+    source, folder = make(unprivileged), unprivileged / "folder"
     folder.mkdir(mode=0o555)
     refused(PermissionError, "folder", source, folder / "b.safetensors")
+    model = files.make_model(unprivileged / "model")
+    refused(PermissionError, "folder", model, folder / "new")
     assert files.names(folder) == []
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may read anything")
-def test_an_unreadable_source(tmp_path):
-    make(tmp_path).chmod(0)
+def test_an_unreadable_source(unprivileged):
+    make(unprivileged).chmod(0)
     with pytest.raises(PermissionError, match=r"a\.safetensors"):
-        nc.cast_file(tmp_path / "a.safetensors", tmp_path / "b.safetensors", "float16")
-    assert files.names(tmp_path) == ["a.safetensors"]
+        nc.cast_file(unprivileged / "a.safetensors", unprivileged / "b.safetensors", "float16")
+    assert files.names(unprivileged) == ["a.safetensors"]
+    model = files.make_model(unprivileged / "model")
+    (model / "tokenizer.json").chmod(0)
+    with pytest.raises(PermissionError, match=r"tokenizer\.json"):
+        nc.cast_file(model, unprivileged / "new", "float16")
+    assert not (unprivileged / "new").exists()
 
 
 @KINDS
