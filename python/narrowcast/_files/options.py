@@ -38,7 +38,7 @@ class CastOptions:
         """Whether `only` and `skip` mean a tensor of this name."""
         if self.only and not any(fnmatchcase(name, pattern) for pattern in self.only):
             return False
-        return not any(fnmatchcase(name, pattern) for pattern in self.skip)
+        return not (self.skip and any(fnmatchcase(name, pattern) for pattern in self.skip))
 
     def key(self, name: str) -> int:
         """Return the random key of a tensor, so that its values do not depend on the file it lies in.

@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any, Final, NamedTuple
 
@@ -41,9 +41,10 @@ class _Pair(NamedTuple):
 class _Piece(NamedTuple):
     """Elements of a pair, or bytes if it is copied."""
 
-    pair: int
+    place: int  # of the pair in the file
     start: int
     number: int
+    pair: _Pair
 
 
 class _Done(NamedTuple):
@@ -82,13 +83,9 @@ def cast_tensors(
     OverflowError
         With overflow "raise": the first value, in the order of the file, that the target cannot hold.
     """
-    pairs = [
-        _Pair(old, new, old.format != new.format, options.key(old.name))
-        for old, new in zip(source.tensors, sink.tensors, strict=True)
-    ]
-    crew = _Crew(source, sink, options, pairs, advance)
+    crew = _Crew(source, sink, options, advance)
     crew.run(_workers(threads) if source.positional and sink.positional else 1)
-    return [_report(pair, crew.done[i]) for i, pair in enumerate(pairs)]
+    return [_report(pair, crew.done.get(place, {})) for place, pair in enumerate(crew.pairs())]
 
 
 def _workers(threads: int) -> int:
@@ -118,13 +115,12 @@ class _Crew:
         source: Source,
         sink: Sink,
         options: CastOptions,
-        pairs: Sequence[_Pair],
         advance: Callable[[int], None],
     ) -> None:
-        self.source, self.sink, self.options, self.pairs, self.advance = source, sink, options, pairs, advance
+        self.source, self.sink, self.options, self.advance = source, sink, options, advance
         self.isa = _config.chosen_isa.get()
         self.modes = _astype.read_modes(options.rounding, options.overflow, options.seed, 0)[:2]
-        self.done: list[dict[int, _Done]] = [{} for _ in pairs]
+        self.done: dict[int, dict[int, _Done]] = {}  # by place and start
         self._pieces = self._all_pieces()
         self._lock = threading.Lock()
         self._failures: list[tuple[_Piece, BaseException]] = []
@@ -142,7 +138,7 @@ class _Crew:
                 if thread.ident is not None:
                     thread.join()
         if self._failures:
-            raise min(self._failures, key=lambda failure: failure[0])[1]
+            raise min(self._failures, key=lambda failure: failure[0][:2])[1]
 
     def take(self) -> _Piece | None:
         """Return the next piece; None if there is none, or if one has failed."""
@@ -153,20 +149,26 @@ class _Crew:
         worker = _Worker(self)
         while (piece := self.take()) is not None:
             try:
-                self.done[piece.pair][piece.start] = worker.do(piece)
+                done = worker.do(piece)
+                self.done.setdefault(piece.place, {})[piece.start] = done
             except BaseException as error:  # an interrupt too: no piece may be missing unnoticed
                 with self._lock:
                     self._failures.append((piece, error))
 
+    def pairs(self) -> Iterator[_Pair]:
+        """Yield all pairs, in the order of the source: made when they come up, for a file may have very many."""
+        for old, new in zip(self.source.tensors, self.sink.tensors, strict=True):
+            yield _Pair(old, new, old.format != new.format, self.options.key(old.name))
+
     def _all_pieces(self) -> Iterator[_Piece]:
-        for i, pair in enumerate(self.pairs):
+        for place, pair in enumerate(self.pairs()):
             if pair.cast and _needs_c_order(pair, self.options):
-                yield _Piece(i, 0, pair.source.size)  # whole: its pieces are not contiguous
+                yield _Piece(place, 0, pair.source.size, pair)  # whole: its pieces are not contiguous
                 continue
             total = pair.source.size if pair.cast else pair.source.nbytes
             step = piece_elements(pair.source, pair.target) if pair.cast else PIECE_BYTES
             for start in range(0, total, step):
-                yield _Piece(i, start, min(step, total - start))
+                yield _Piece(place, start, min(step, total - start), pair)
 
 
 def piece_elements(source: Tensor, target: Tensor) -> int:
@@ -191,7 +193,7 @@ class _Worker:
         self.packed = np.empty(0, np.uint8)
 
     def do(self, piece: _Piece) -> _Done:
-        pair = self.crew.pairs[piece.pair]
+        pair = piece.pair
         begin = time.perf_counter()
         if not pair.cast:
             data = self.raw[: piece.number].data
