@@ -90,25 +90,33 @@ def test_killed_at_random_moments(model, out):
     assert files.contents(model) == before
 
 
-def test_a_replacement_that_is_killed(model, out):
-    """With --force the old directory or the new one is there, whole, or for a moment neither; the next run goes on."""
+@pytest.mark.parametrize("renames", [1, 2])
+@pytest.mark.parametrize("exists", [False, True])
+def test_killed_at_the_end(exists, renames, model, out):
+    """Between the last steps: old directory away, new one into its place, staging directory removed."""
     nc.cast_file(model, out / "whole", "bfloat16")
     whole = files.contents(out / "whole")
     script = f"""
 import os, signal, narrowcast as nc
 from narrowcast._files import job
-rename = os.rename
-def once(source, target):
+rename, left = os.rename, [{renames}]
+def counted(source, target):
     rename(source, target)
-    os.kill(os.getpid(), signal.SIGKILL)
-job.os.rename = once
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+job.os.rename = counted
+job.shutil.rmtree = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL) if left[0] < {renames} else None
 nc.cast_file({str(model)!r}, {str(out / "new")!r}, "bfloat16", force=True)
 """
-    (out / "new").mkdir()
-    (out / "new" / "old.txt").write_text("old")
+    if exists:
+        (out / "new").mkdir()
+        (out / "new" / "old.txt").write_text("old")
     done = subprocess.run([sys.executable, "-c", script], check=False)
     assert done.returncode == -signal.SIGKILL
-    nc.cast_file(model, out / "new", "bfloat16", force=True)
+    if (out / "new").exists():
+        assert files.contents(out / "new") == whole
+    assert nc.cast_file(model, out / "new", "bfloat16").complete
     assert files.contents(out / "new") == whole
     assert files.names(out) == ["new", "whole"]
 

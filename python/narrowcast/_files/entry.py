@@ -129,6 +129,7 @@ def cast_file(
         return CastReport(source, target, options.format, tuple(tensors), 0.0, False, len(job.work), 0)
     if job.replaces is None and target.exists():
         if job.is_complete():
+            job.clean()  # a process may have been killed before it could
             return CastReport(source, target, options.format, (), 0.0, True, len(job.work), len(job.work))
         raise existing(target)
     return _cast_directory(job, rank, world, dask, ray, progress, begin)

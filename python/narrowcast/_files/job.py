@@ -154,7 +154,7 @@ class Job:
             if len(records) == len(self.work):
                 break
             if self.is_complete():
-                shutil.rmtree(self.staging, ignore_errors=True)
+                self.clean()
                 return {}
             if time.monotonic() >= end:
                 return None
@@ -165,9 +165,13 @@ class Job:
         except OSError:
             if not self.is_complete():  # else another process was faster
                 raise
+        self.clean()
+        return records
+
+    def clean(self) -> None:
+        """Remove what lies beside the target, once that is complete."""
         for folder in (self.staging, self._old):
             shutil.rmtree(folder, ignore_errors=True)
-        return records
 
     def is_complete(self) -> bool:
         """Whether the target is there, not to be replaced, and was made by this very job from these very files."""
