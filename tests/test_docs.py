@@ -1,17 +1,27 @@
-"""The examples in the docstrings of the package, and that everything public has one that says what it must."""
+"""The examples in the docstrings of the package, in the README and on the pages of docs/, commands included, and that
+everything public has one that says what it must.
+"""
 
 import ast
 import doctest
 import importlib
 import inspect
+import os
 import pathlib
 import pkgutil
+import re
+import shlex
 
+import numpy as np
 import pytest
 
 import narrowcast as nc
-from narrowcast import _core
+from narrowcast import _core, cli
 from narrowcast._astype import astype
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "convert-a-model.md"
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 MODULES = [
     m.name for m in pkgutil.iter_modules(nc.__path__, "narrowcast.") if not m.ispkg and m.name != "narrowcast._core"
@@ -21,18 +31,113 @@ MODULES = [
 @pytest.mark.parametrize("name", ["narrowcast", *MODULES])
 def test_examples(name, no_threads_left):
     module = importlib.import_module(name)
-    failed, _ = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    failed, _ = doctest.testmod(module, optionflags=FLAGS)
     assert failed == 0
 
 
 def test_the_readmes_examples(no_threads_left):
-    readme = pathlib.Path(__file__).parent.parent / "README.md"
+    readme = ROOT / "README.md"
     if not readme.is_file():
         pytest.skip("no README here: the tests run from an installed copy")
-    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    failed, tried = doctest.testfile(str(readme), module_relative=False, optionflags=flags)
+    failed, tried = doctest.testfile(str(readme), module_relative=False, optionflags=FLAGS)
     assert failed == 0
     assert tried > 5
+
+
+# -- the page "Convert a model" ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A directory with everything that the page speaks of, small."""
+    if not PAGE.is_file():
+        pytest.skip("no docs here: the tests run from an installed copy")
+    random = np.random.default_rng(0)
+    weight = random.normal(0, 0.05, (384, 1536)).astype(np.float32)
+    weight[99, 856] = 7.914802074432373  # as in the real model
+    tensors = {
+        "embeddings.position_ids": np.arange(512)[None],
+        "embeddings.word_embeddings.weight": random.normal(0, 0.05, (100, 384)).astype(np.float32),
+        "encoder.layer.0.attention.self.key.bias": random.normal(0, 0.0003, 384).astype(np.float32),
+        "encoder.layer.0.output.LayerNorm.weight": np.ones(384, np.float32),
+        "encoder.layer.0.output.dense.weight": weight,
+    }
+    for folder in ("all-MiniLM-L6-v2", "shards", "snapshot", "blobs"):
+        (tmp_path / folder).mkdir()
+    for path in ("all-MiniLM-L6-v2/model", "shards/model-00001-of-00002", "blobs/53aa"):
+        nc.save_file(tensors, tmp_path / f"{path}.safetensors")
+    (tmp_path / "blobs" / "53aa.safetensors").rename(tmp_path / "blobs" / "53aa")
+    (tmp_path / "snapshot" / "model.safetensors").symlink_to("../blobs/53aa")
+    (tmp_path / "all-MiniLM-L6-v2" / "config.json").write_text("{}")
+    nc.save_file({"lm_head.weight": weight}, tmp_path / "shards" / "model-00002-of-00002.safetensors")
+    np.save(tmp_path / "lossy.npy", nc.astype(weight, "bfloat16"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RANK", raising=False)
+    return tmp_path
+
+
+def commands(text):
+    """Commands of the page's console blocks, each with the lines that it prints there."""
+    for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        for part in block.split("$ ")[1:]:
+            command, *printed = part.strip().splitlines()
+            yield command, printed
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the page's paths are those of other systems")
+def test_the_pages_commands(home, capsys):
+    tried = 0
+    for command, printed in commands(PAGE.read_text(encoding="utf-8")):
+        words = shlex.split(command)
+        words = words[words.index("narrowcast") + 1 :]  # without torchrun and srun: then it is the only process
+        if "--dask" in words or "--ray" in words:
+            continue  # test_files_engines.py
+        status = cli.main(words)
+        found = capsys.readouterr()
+        said = (found.out + found.err).replace(str(home), "/home/me").splitlines()
+        assert (status != 0) == any(line.startswith("narrowcast: ") for line in printed), (command, said)
+        assert set(printed) <= set(said), command
+        tried += 1
+    assert tried > 12
+    made = {"MiniLM-bf16", "MiniLM-fp8", "MiniLM-sr", "fp8.safetensors", "values.npy", "report.json", "m"}
+    made |= {"out-1", "out-2", "out-3"}
+    assert made <= {path.name for path in home.iterdir()}
+    assert not {"MiniLM-fp4", "model.npz"} & {path.name for path in home.iterdir()}
+
+
+def test_the_pages_examples(home):
+    failed, tried = doctest.testfile(str(PAGE), module_relative=False, optionflags=FLAGS)
+    assert failed == 0
+    assert tried > 10
+
+
+def test_the_pages_blocks(home):
+    """Blocks of Python without prompts run too, where what they import is there."""
+    pytest.importorskip("dask.array")
+    text = PAGE.read_text(encoding="utf-8")
+    blocks = [b for b in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL) if ">>>" not in b]
+    (block,) = blocks
+    names = {}
+    exec(block, names)
+    x, y = names["x"].compute(), names["y"].compute()
+    assert y.dtype.name == "bfloat16"
+    assert (y == x.astype(y.dtype)).all()
+
+
+def test_the_pages_links():
+    if not PAGE.is_file():
+        pytest.skip("no docs here: the tests run from an installed copy")
+    for path in (PAGE, ROOT / "README.md"):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), (path.name, target)
+    text = PAGE.read_text(encoding="utf-8")
+    sections = {
+        re.sub(r"[^a-z ]", "", line[3:].lower()).replace(" ", "-") for line in re.findall("^## .*$", text, re.M)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= sections
+
+
+# -- docstrings ----------------------------------------------------------------------------------------------------
 
 
 def test_everything_public_has_an_example():
