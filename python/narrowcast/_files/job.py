@@ -26,6 +26,7 @@ from narrowcast._files.report import TensorReport
 
 _COPY_BYTES: Final = 1 << 20
 _SETTLE_SECONDS: Final = 1.0  # how long a rank looks for the records of others that have just finished
+_POLL_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class Job:
                 return {}
             if time.monotonic() >= end:
                 return None
-            time.sleep(0.1)
+            time.sleep(_POLL_SECONDS)
         try:
             self._complete_tree(records)
             self._put_in_place()
