@@ -14,7 +14,7 @@ import pytest
 
 import narrowcast as nc
 from narrowcast import _limits, cli
-from narrowcast._bench import compare, files, goals, limits, measure, models, plan, reference, results
+from narrowcast._bench import compare, files, goals, limits, measure, models, peers, plan, reference, results
 
 TINY = ["bench", "--peers", "numpy", "--sizes", "4Ki", "--formats", "float8_e4m3fn,bfloat16"]
 
@@ -201,7 +201,7 @@ def test_files_are_measured(scratch, tmp_path_factory, capsys):
         assert row.seconds > 0
         assert row.count * 4 == pytest.approx(1e6, rel=0.1)
         assert (row.share is None) == (row.threads != 1)
-        assert (row.times_faster(files.TORCH) is not None) == (with_torch and row.threads == 1)
+        assert (row.times_faster(peers.FILE_PEER) is not None) == (with_torch and row.threads == 1)
         if sys.platform == "linux" and row.threads == 1:
             assert 1e6 < row.peak_bytes < 1e8
     assert [call.name for call in run.calls][:1] == [files.FIRST_BYTE]
@@ -280,7 +280,7 @@ def test_file_loop_writes_as_many_bytes_as_the_cast(tmp_path, loop, width):
 def file_row(dtype, seconds, size=2_000_000_000, peak=50_000_000):
     row = results.Row("files", "float32", dtype, size // 4, "avx2", "nearest_even", "file", 1, seconds, 0, 5, 3)
     row.limit_seconds, row.peak_bytes = 1.0, peak
-    row.peers[files.TORCH] = results.PeerTime(4.2, 3)
+    row.peers[peers.FILE_PEER] = results.PeerTime(4.2, 3)
     return row
 
 

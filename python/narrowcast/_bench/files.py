@@ -26,13 +26,13 @@ import narrowcast as nc
 
 from . import limits, models
 from .formats import item_bytes
+from .peers import FILE_PEER
 from .results import CallTime, PeerTime, Row, Run
 from .timing import Contender, race
 
 SIZE = 2_000_000_000
 QUICK_SIZE = 200_000_000
 TARGETS = ("bfloat16", "float8_e4m3fn")
-TORCH = "safetensors.torch"  # load_file, .to(dtype), save_file
 FIRST_BYTE = "first byte of 10,000 tensors"
 TWO_PROCESSES = "two processes, 8 files"
 
@@ -134,7 +134,9 @@ def _race(source: Path, target: Path, dtype: str, with_torch: bool, rounds: int)
 
     ours = make("one thread", lambda: nc.cast_file(source, target, dtype, threads=1))
     every = [make("all cores", lambda: nc.cast_file(source, target, dtype, threads=0))] if _cores() > 1 else []
-    torch = [make(TORCH, _torch(source, target, dtype), patience_ns=1, min_turns=_TORCH_TURNS)] if with_torch else []
+    torch = (
+        [make(FILE_PEER, _torch(source, target, dtype), patience_ns=1, min_turns=_TORCH_TURNS)] if with_torch else []
+    )
     loops = _loops(source, target, dtype, make)
     race([ours, *loops, *every, *torch], rounds)
 

@@ -145,6 +145,7 @@ _MAKERS: dict[str, Callable[[], Peer]] = {
     "jax": Jax,
 }
 NAMES = tuple(_MAKERS)
+FILE_PEER = "safetensors.torch"  # casts files: load_file, .to(dtype), save_file
 LABELS = {"numpy": "numpy + ml_dtypes", "torch": "torch", "numkong": "NumKong", "onnxruntime": "onnxruntime"}
 
 

@@ -10,10 +10,9 @@ from narrowcast._console import Cell, Span, print_spans, print_table
 
 from . import machine
 from .compare import Comparison
-from .files import TORCH
 from .formats import short_size
 from .goals import Verdict
-from .peers import LABELS, NAMES
+from .peers import FILE_PEER, LABELS, NAMES
 from .plan import IN_CACHE, IN_MEMORY
 from .results import CallTime, PeerTime, Row, Run
 
@@ -164,7 +163,7 @@ def _file_table(rows: Sequence[Row], about: Mapping[str, Any] | None) -> Table:
     heading = ["cast", "threads", "time", "GB/s", "loop", "x loop", "times faster than torch", "memory"]
     table = Table(title, heading)
     for row in rows:
-        faster, memory = row.times_faster(TORCH), row.peak_bytes
+        faster, memory = row.times_faster(FILE_PEER), row.peak_bytes
         table.rows.append(
             [
                 f"{row.source} -> {row.target}",
