@@ -63,7 +63,7 @@ std::string text(const nc_error_sums& s) {
 
 // --- the kernels ---------------------------------------------------------------------------------------------------
 
-constexpr size_t longest = 600; // two strips of the widest set and more
+constexpr size_t longest = 1100; // two strips of the widest set and more
 
 struct Mixture {
     const char* name;
@@ -146,6 +146,13 @@ void kernels(Tally& tally, const std::string& isa) {
                 kernel(reinterpret_cast<const uint32_t*>(from), reinterpret_cast<const uint32_t*>(to), n, rule, sums);
                 tally.check(equal(sums, expected), "%s kernel, %s, %zu pairs: %s; expected %s", isa.c_str(),
                             mixture.name, n, text(sums).c_str(), text(expected).c_str());
+                nc_error_sums squares = empty_sums(), without = expected;
+                squares.squares_only = 1;
+                without.sum_error = without.max_error = 0;
+                kernel(reinterpret_cast<const uint32_t*>(from), reinterpret_cast<const uint32_t*>(to), n, rule,
+                       squares);
+                tally.check(equal(squares, without), "%s kernel, squares only, %s, %zu pairs: %s; expected %s",
+                            isa.c_str(), mixture.name, n, text(squares).c_str(), text(without).c_str());
                 if (n < longest)
                     add_pair(x[n], y[n], rule, expected);
             }
@@ -246,6 +253,28 @@ void function(Tally& tally, const std::vector<std::string>& isas, const Case& in
     nc_array from{const_cast<unsigned char*>(x.data()), &extent, nullptr, 1, src, 0, 0};
     nc_array to{out.data(), &extent, nullptr, 1, dst, 0, 0};
     compare("contiguous", from, to);
+    // nc_cast itself says the same: element by element in one pass, by threads, and where items are apart.
+    const auto cast_tells = [&](const char* how, const nc_array& a, const nc_array& b) {
+        for (const std::string& isa : isas)
+            for (const int32_t threads : {1, 3}) {
+                nc_error_sums sums = empty_sums();
+                nc_cast_options asking = options;
+                asking.isa = isa.c_str();
+                asking.threads = threads;
+                asking.lost = &sums;
+                nc_error error{};
+                error.size = sizeof error;
+                const nc_status status = nc_cast(&a, &b, &asking, &error);
+                tally.check(status == NC_OK && equal(sums, expected), "nc_cast, %s, %s -> %s, %s, %s: %s; expected %s",
+                            isa.c_str(), info(src).name, info(dst).name, rounding_names[static_cast<size_t>(rounding)],
+                            how, text(sums).c_str(), text(expected).c_str());
+            }
+    };
+    std::vector<unsigned char> again(out.size()), apart(2 * out.size());
+    const int64_t every_other = 2 * static_cast<int64_t>(out_item);
+    cast_tells("contiguous", from, {again.data(), &extent, nullptr, 1, dst, 0, 0});
+    cast_tells("apart", from, {apart.data(), &extent, &every_other, 1, dst, 0, 0});
+    tally.check(again == out, "%s -> %s: asking what was lost changes the result", info(src).name, info(dst).name);
     if (rounding != NC_NEAREST_EVEN)
         return;
     // Every other item of a longer x, backwards.
@@ -326,7 +355,24 @@ void arguments(Tally& tally) {
     refused(NC_ERROR_ARGUMENT, "out is null", &from, nullptr, nullptr, &sums);
     nc_error_sums unset = sums;
     unset.size = 8;
-    refused(NC_ERROR_ARGUMENT, "sums.size is 8", &from, &to, nullptr, &unset);
+    refused(NC_ERROR_ARGUMENT, "size of the nc_error_sums is 8", &from, &to, nullptr, &unset);
+    unset = sums;
+    unset.squares_only = 2;
+    refused(NC_ERROR_ARGUMENT, "squares_only of the nc_error_sums is 2", &from, &to, nullptr, &unset);
+    unset = sums;
+    unset.reserved = 1;
+    refused(NC_ERROR_ARGUMENT, "reserved of the nc_error_sums is 1", &from, &to, nullptr, &unset);
+    // nc_cast asks the same of them, and cannot compare what it overwrites.
+    float in_place[2] = {1.1f, 2.2f};
+    const int64_t two = 2;
+    const nc_array same{in_place, &two, nullptr, 1, NC_FORMAT_f32, 0, 0};
+    const nc_array narrow{in_place, &two, nullptr, 1, NC_FORMAT_f16, 0, 0};
+    nc_cast_options asking = cast_options(NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, nullptr);
+    asking.lost = &unset;
+    tally.check(nc_cast(&from, &to, &asking, nullptr) == NC_ERROR_ARGUMENT && out[0] == 0, "sums are not looked at");
+    asking.lost = &sums;
+    tally.check(nc_cast(&same, &narrow, &asking, nullptr) == NC_ERROR_OVERLAP && in_place[0] == 1.1f,
+                "a cast in place has nothing to compare with");
     nc_array wrong = to;
     wrong.shape = &three;
     refused(NC_ERROR_ARGUMENT, "out.shape[0] is 3 but x.shape[0] is 4", &from, &wrong, nullptr, &sums);

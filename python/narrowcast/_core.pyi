@@ -75,6 +75,22 @@ def cast(
 ) -> tuple[int, int, int, float, str] | None:
     """nc_cast. None, or what nc_error says: status, reason, index, value, message."""
 
+def compared_cast(
+    x: np.ndarray[Any, Any],
+    x_format: int,
+    out: np.ndarray[Any, Any],
+    out_format: int,
+    rounding: int,
+    overflow: int,
+    seed: int,
+    offset: int,
+    isa: str | None,
+) -> tuple[tuple[int, int, int, float, str] | None, tuple[int, int, float, float, float, float, int, int, int]]:
+    """nc_cast on one thread, out of place: what cast returns, and what cast_error returns of its result.
+
+    But for sum_error and max_error, which are 0 here.
+    """
+
 def cast_error(
     x: np.ndarray[Any, Any],
     x_format: int,

@@ -108,14 +108,16 @@ enum { NC_MAX_NDIM = 64 };
 enum { NC_ARRAY_BYTE_SWAPPED = 1u };
 
 typedef struct nc_cast_options {
-    size_t size;      /* sizeof(nc_cast_options), set by the caller */
-    int32_t rounding; /* nc_rounding */
-    int32_t overflow; /* nc_overflow */
-    uint64_t seed;    /* NC_STOCHASTIC only: the Philox4x32-10 key */
-    uint64_t offset;  /* NC_STOCHASTIC only: logical index of the first element */
-    int32_t threads;  /* 1: the calling thread alone; n: at most n threads; 0: one per core */
-    int32_t reserved; /* 0 */
-    const char* isa;  /* null: NARROWCAST_ISA or the best one; else a name from nc_isa_name */
+    size_t size;                /* sizeof(nc_cast_options), set by the caller */
+    int32_t rounding;           /* nc_rounding */
+    int32_t overflow;           /* nc_overflow */
+    uint64_t seed;              /* NC_STOCHASTIC only: the Philox4x32-10 key */
+    uint64_t offset;            /* NC_STOCHASTIC only: logical index of the first element */
+    int32_t threads;            /* 1: the calling thread alone; n: at most n threads; 0: one per core */
+    int32_t reserved;           /* 0 */
+    const char* isa;            /* null: NARROWCAST_ISA or the best one; else a name from nc_isa_name */
+    struct nc_error_sums* lost; /* null, or where to add what the cast lost, at little more cost than the cast: as
+                                   nc_cast_error does afterwards. Not for casts in place, which leave no x to compare */
 } nc_cast_options;
 
 /* Converts x into out, element by element in C order. The shapes must be equal. options may be null (nearest-even,
@@ -166,7 +168,7 @@ NC_API nc_status nc_layout_get_info(int32_t layout, nc_layout_info* info) NC_NOE
 /* The code of a name; NC_LAYOUT_INVALID if there is none. */
 NC_API int32_t nc_layout_from_name(const char* name) NC_NOEXCEPT;
 
-/* What a cast lost. Every field but size is added to (max_error: raised), so that an array may come in pieces, and
+/* What a cast lost. Every field from count on is added to (max_error: raised), so that an array may come in pieces, and
  * tensors may be added up; begin with zeros. From sum_x2 and sum_error2 follow RMSE and SQNR = 10 log10(x2 / error2).
  *
  * The counts are exact, and the same with every instruction set. The sums are over the finite pairs: elements of which
@@ -175,6 +177,8 @@ NC_API int32_t nc_layout_from_name(const char* name) NC_NOEXCEPT;
  * pieces give the same sums. Squares that float64 cannot hold (of huge float64 values) make a sum Inf. */
 typedef struct nc_error_sums {
     size_t size;          /* sizeof(nc_error_sums), set by the caller */
+    int32_t squares_only; /* set by the caller: 1 leaves sum_error and max_error alone and takes less time; else 0 */
+    int32_t reserved;     /* 0 */
     uint64_t count;       /* elements */
     uint64_t finite;      /* finite pairs */
     double sum_x2;        /* x * x */

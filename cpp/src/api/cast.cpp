@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "api/block.hpp"
+#include "api/cast_error.hpp"
 #include "api/check.hpp"
 #include "api/error.hpp"
 #include "api/fp_guard.hpp"
@@ -110,6 +111,18 @@ void cast_layout(const Job& job, const Layout& layout, int32_t threads) noexcept
     run_parts(layout.n, {threads, tile_items, least_part_bytes / item_bytes}, cast_part, &part);
 }
 
+// The cast and what it lost, piece by piece: each is compared while it lies in the nearest cache.
+void cast_compared(const Job& job, const Layout& layout, const KernelTable& table, nc_error_sums& sums) noexcept {
+    const Request& r = *job.request;
+    const Comparison comparison(table, r.x.format, r.out.format, r.options.rounding);
+    Part part{&job, &layout};
+    for (size_t begin = 0; begin < layout.n; begin += comparison_items) {
+        const size_t n = std::min(comparison_items, layout.n - begin);
+        cast_part(&part, begin, begin + n);
+        comparison.add(layout.x + begin * r.x.item, layout.out + begin * r.out.item, n, sums);
+    }
+}
+
 // The order of visiting, and whether it is allowed: out must not overlap itself, and x only if it lies on it exactly.
 nc_status arrange(const Request& request, bool random, nc_error* error, Layout& layout, bool& in_place) noexcept {
     c_order(request, layout);
@@ -161,19 +174,29 @@ nc_status cast(const Request& request, const KernelTable& table, nc_error* error
         if (const nc_status status = scan_for_overflow(table, request, error))
             return status;
 
-    job.stream = !in_place && worth_streaming(request);
+    nc_error_sums* const lost = request.options.lost;
+    if (lost != nullptr && in_place)
+        return fail(error, NC_ERROR_OVERLAP,
+                    "out is x itself, and options.lost asks what the cast lost, which needs both");
     const int32_t threads = in_place ? 1 : request.options.threads;
-    const int32_t blocked = layout.count > 1 ? blocking_dimension(layout, request.x.item, request.out.item) : -1;
-    if (blocked < 0) {
-        cast_layout(job, layout, threads);
+    if (lost != nullptr && threads == 1 && is_dense(job, layout)) {
+        nc_error_sums sums = empty_sums(*lost);
+        cast_compared(job, layout, table, sums);
+        add_sums(sums, *lost);
         return NC_OK;
     }
-    for (int i = 0; i < block_parts; ++i) {
+    job.stream = !in_place && worth_streaming(request);
+    const int32_t blocked = layout.count > 1 ? blocking_dimension(layout, request.x.item, request.out.item) : -1;
+    if (blocked < 0)
+        cast_layout(job, layout, threads);
+    for (int i = 0; blocked >= 0 && i < block_parts; ++i) {
         Layout part;
         block_part(layout, blocked, request.x.item, random, i, part);
         if (part.n != 0)
             cast_layout(job, part, threads);
     }
+    if (lost != nullptr)
+        compare(table, request, *lost);
     return NC_OK;
 }
 
@@ -209,6 +232,9 @@ nc_status nc_cast(const nc_array* x, const nc_array* out, const nc_cast_options*
     Request request;
     if (const nc_status status = check_request(x, out, options, error, request))
         return status;
+    if (request.options.lost != nullptr)
+        if (const nc_status status = check_sums(request.options.lost, error))
+            return status;
     const KernelTable* table = nullptr;
     if (const nc_status status = choose_table(request.options.isa, error, table))
         return status;

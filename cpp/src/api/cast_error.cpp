@@ -1,5 +1,8 @@
-// nc_cast_error: check, choose, and then tile by tile the values of x and of out, side by side. Where float32 holds
-// both, the instruction set's kernel compares them; float64 and wide integers are compared here, in doubles.
+// What a cast lost: nc_cast_error, and the comparison that nc_cast uses when it is asked for it. Tile by tile the
+// values of x and of out, side by side. Where float32 holds both, the instruction set's kernel compares them; float64
+// and wide integers are compared here, in doubles.
+#include "api/cast_error.hpp"
+
 #include <string.h>
 
 #include <algorithm>
@@ -17,9 +20,6 @@
 
 namespace narrowcast {
 namespace {
-
-// Values per kernel call where arrays need no gathering: more than a tile, for every call adds up its lanes.
-constexpr size_t piece_items = 8 * tile_items;
 
 bool is_float32(int32_t format) noexcept { return format == NC_FORMAT_f32 || format == NC_FORMAT_tf32; }
 
@@ -83,6 +83,8 @@ void add_exact(Exact x, double y, const OverflowLimits& limits, nc_error_sums& s
     sums.finite += 1;
     sums.sum_x2 += value * value;
     sums.sum_error2 += error * error;
+    if (sums.squares_only != 0)
+        return;
     sums.sum_error += error;
     sums.max_error = std::max(sums.max_error, error);
 }
@@ -95,13 +97,32 @@ Layout with_out_as_source(Layout layout) noexcept {
     return layout;
 }
 
-nc_error_sums compare(const KernelTable& table, const Request& request) noexcept {
-    const int32_t src = request.x.format, dst = request.out.format;
-    const FpGuard guard(NC_NEAREST_EVEN);
-    const OverflowLimits limits = overflow_limits(dst, request.options.rounding);
-    const CensusRule rule{float32_limit(limits.positive), float32_limit(limits.negative), 0};
-    const bool wide_x = format_of(src).wide, wide_out = dst == NC_FORMAT_f64;
+} // namespace
 
+Comparison::Comparison(const KernelTable& table, int32_t src, int32_t dst, int32_t rounding) noexcept
+    : table_(table), limits_(overflow_limits(dst, rounding)),
+      rule_{float32_limit(limits_.positive), float32_limit(limits_.negative), 0}, src_(src), dst_(dst) {}
+
+void Comparison::add(const void* x, const void* out, size_t n, nc_error_sums& sums) const noexcept {
+    const FpGuard guard(NC_NEAREST_EVEN);
+    const bool wide_x = format_of(src_).wide, wide_out = dst_ == NC_FORMAT_f64;
+    alignas(64) uint32_t x_tile[comparison_items], out_tile[comparison_items];
+    if (!wide_x)
+        x = as_float32(table_, src_, x, n, x_tile);
+    if (!wide_out)
+        out = as_float32(table_, dst_, out, n, out_tile);
+    if (!wide_x && !wide_out) {
+        table_.error(static_cast<const uint32_t*>(x), static_cast<const uint32_t*>(out), n, rule_, sums);
+        return;
+    }
+    for (size_t i = 0; i < n; ++i)
+        add_exact(exact_value(src_, x, i), wide_out ? load<double>(out, i) : double{load<float>(out, i)}, limits_,
+                  sums);
+    sums.count += n;
+}
+
+void compare(const KernelTable& table, const Request& request, nc_error_sums& to) noexcept {
+    const Comparison comparison(table, request.x.format, request.out.format, request.options.rounding);
     Layout layout;
     c_order(request, layout);
     merge(layout);
@@ -109,31 +130,49 @@ nc_error_sums compare(const KernelTable& table, const Request& request) noexcept
     Reader x_reader(layout, request.x.item, request.x.swapped, 0);
     Reader out_reader(out_layout, request.out.item, request.out.swapped, 0);
 
-    nc_error_sums sums{};
-    alignas(64) uint32_t x_tile[piece_items], out_tile[piece_items];
+    nc_error_sums sums = empty_sums(to);
     for (size_t at = 0, n = 0; at < request.n; at += n) {
-        n = std::min(request.n - at, piece_items);
+        n = std::min(request.n - at, comparison_items);
         if (n > std::min(x_reader.direct(), out_reader.direct()))
             n = std::min<size_t>(n, tile_items);
         const void* x = x_reader.next(n);
-        const void* out = out_reader.next(n);
-        if (!wide_x)
-            x = as_float32(table, src, x, n, x_tile);
-        if (!wide_out)
-            out = as_float32(table, dst, out, n, out_tile);
-        if (!wide_x && !wide_out) {
-            table.error(static_cast<const uint32_t*>(x), static_cast<const uint32_t*>(out), n, rule, sums);
-            continue;
-        }
-        for (size_t i = 0; i < n; ++i)
-            add_exact(exact_value(src, x, i), wide_out ? load<double>(out, i) : double{load<float>(out, i)}, limits,
-                      sums);
-        sums.count += n;
+        comparison.add(x, out_reader.next(n), n, sums);
     }
+    add_sums(sums, to);
+}
+
+nc_status check_sums(const nc_error_sums* sums, nc_error* error) noexcept {
+    if (sums->size != sizeof *sums)
+        return fail(
+            error, NC_ERROR_ARGUMENT,
+            "the size of the nc_error_sums is %zu; it must be sizeof(nc_error_sums), which is %zu in this library",
+            sums->size, sizeof *sums);
+    if (sums->squares_only < 0 || sums->squares_only > 1)
+        return fail(error, NC_ERROR_ARGUMENT, "squares_only of the nc_error_sums is %d; it must be 0 or 1",
+                    sums->squares_only);
+    if (sums->reserved != 0)
+        return fail(error, NC_ERROR_ARGUMENT, "reserved of the nc_error_sums is %d; it must be 0", sums->reserved);
+    return NC_OK;
+}
+
+nc_error_sums empty_sums(const nc_error_sums& like) noexcept {
+    nc_error_sums sums{};
+    sums.squares_only = like.squares_only;
     return sums;
 }
 
-} // namespace
+void add_sums(const nc_error_sums& found, nc_error_sums& sums) noexcept {
+    sums.count += found.count;
+    sums.finite += found.finite;
+    sums.sum_x2 += found.sum_x2;
+    sums.sum_error2 += found.sum_error2;
+    sums.sum_error += found.sum_error;
+    sums.max_error = std::max(sums.max_error, found.max_error);
+    sums.overflowed += found.overflowed;
+    sums.became_zero += found.became_zero;
+    sums.became_nan += found.became_nan;
+}
+
 } // namespace narrowcast
 
 nc_status nc_cast_error(const nc_array* x, const nc_array* out, const nc_cast_options* options, nc_error_sums* sums,
@@ -144,10 +183,8 @@ nc_status nc_cast_error(const nc_array* x, const nc_array* out, const nc_cast_op
     clear(error);
     if (sums == nullptr)
         return fail(error, NC_ERROR_ARGUMENT, "sums is null; it must point to an nc_error_sums");
-    if (sums->size != sizeof *sums)
-        return fail(error, NC_ERROR_ARGUMENT,
-                    "sums.size is %zu; it must be sizeof(nc_error_sums), which is %zu in this library", sums->size,
-                    sizeof *sums);
+    if (const nc_status status = check_sums(sums, error))
+        return status;
     Request request;
     if (const nc_status status = check_request(x, out, options, error, request))
         return status;
@@ -156,15 +193,6 @@ nc_status nc_cast_error(const nc_array* x, const nc_array* out, const nc_cast_op
         return status;
     if (request.n == 0)
         return NC_OK;
-    const nc_error_sums found = compare(*table, request);
-    sums->count += found.count;
-    sums->finite += found.finite;
-    sums->sum_x2 += found.sum_x2;
-    sums->sum_error2 += found.sum_error2;
-    sums->sum_error += found.sum_error;
-    sums->max_error = std::max(sums->max_error, found.max_error);
-    sums->overflowed += found.overflowed;
-    sums->became_zero += found.became_zero;
-    sums->became_nan += found.became_nan;
+    compare(*table, request, *sums);
     return NC_OK;
 }

@@ -25,7 +25,7 @@ bool multiply(uint64_t a, uint64_t b, uint64_t& product) noexcept {
 }
 
 nc_status read_options(const nc_cast_options* given, nc_error* error, nc_cast_options& options) noexcept {
-    options = {sizeof options, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0, 0, 1, 0, nullptr};
+    options = {sizeof options, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0, 0, 1, 0, nullptr, nullptr};
     if (given == nullptr)
         return NC_OK;
     if (given->size == sizeof options) {
@@ -46,6 +46,7 @@ nc_status read_options(const nc_cast_options* given, nc_error* error, nc_cast_op
         NC_READ(threads);
         NC_READ(reserved);
         NC_READ(isa);
+        NC_READ(lost);
 #undef NC_READ
     }
     if (options.rounding < NC_NEAREST_EVEN || options.rounding > NC_STOCHASTIC)
@@ -209,7 +210,7 @@ size_t plain_elements(const nc_array& x, const nc_array& out, const nc_cast_opti
         const bool usual = options->size == sizeof *options &&
                            static_cast<uint32_t>(options->rounding) < NC_STOCHASTIC &&
                            static_cast<uint32_t>(options->overflow) < NC_OVERFLOW_RAISE && options->threads >= 0 &&
-                           options->reserved == 0;
+                           options->reserved == 0 && options->lost == nullptr;
         if (!usual)
             return 0;
     }

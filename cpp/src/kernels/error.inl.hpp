@@ -8,11 +8,11 @@
 namespace narrowcast {
 namespace {
 
-enum : size_t { strip = 4 * block, strip_bytes = strip * 4 }; // 16 vectors
+enum : size_t { strip = 8 * block, strip_bytes = strip * 4 }; // 32 vectors, in two halves
 
-// Sixteen squares of smaller magnitudes add up below 2^128.
+// 32 squares of smaller magnitudes add up below 2^128.
 constexpr uint32_t plain_limit = 0x5e000000; // 2^61
-// Below the smallest float32 sixteen squares cannot have lost more than 2^-146: little beside a sum from here on.
+// Below the smallest float32 32 squares cannot have lost more than 2^-145: little beside a sum from here on.
 constexpr uint32_t plain_sum = 0x03800000; // 2^-120
 
 struct LaneSums {
@@ -38,25 +38,43 @@ NC_INLINE M lost_to_zero(U a, U b) {
 
 // Adds a strip to sums and returns true, or does nothing if it is not plain. limit: the largest magnitude of x that
 // neither overflows nor reaches plain_limit.
+template <bool Magnitudes>
 NC_INLINE bool add_plain(const unsigned char* x, const unsigned char* y, uint32_t limit, LaneSums& sums) {
     const U zero = splat(0), one = splat(1), magnitude = splat(magnitude_f32);
-    U x2 = zero, error2 = zero, error = zero, largest_x = zero, largest_error = zero, smallest_y = magnitude;
-    for (size_t at = 0; at < strip_bytes; at += lanes * 4) {
-        const U a = load(x + at), b = load(y + at), difference = fsub(a, b);
-        const U abs_a = band(a, magnitude), abs_difference = band(difference, magnitude);
-        largest_x = max_u(largest_x, abs_a);
-        largest_error = max_u(largest_error, abs_difference);
-        x2 = fmul_add(a, a, x2);
-        error2 = fmul_add(difference, difference, error2);
-        error = fadd(error, abs_difference);
-        smallest_y = min_u(smallest_y, band(b, magnitude));
+    U largest_x = zero, smallest_x = magnitude, largest_error = zero, zeros = zero;
+    U half_x2[2] = {zero, zero}, half_error2[2] = {zero, zero}, half_error[2] = {zero, zero}; // shorter chains
+    for (size_t at = 0; at < strip_bytes / 2; at += lanes * 4) {
+        for (size_t half = 0; half < 2; ++half) {
+            const size_t i = at + half * (strip_bytes / 2);
+            const U a = load(x + i), b = load(y + i), difference = fsub(a, b);
+            const U abs_a = band(a, magnitude);
+            largest_x = max_u(largest_x, abs_a);
+            smallest_x = min_u(smallest_x, abs_a);
+            zeros = count(zeros, eq(band(b, magnitude), zero));
+            if constexpr (Magnitudes) {
+                const U abs_difference = band(difference, magnitude);
+                largest_error = max_u(largest_error, abs_difference);
+                half_error[half] = fadd(half_error[half], abs_difference);
+            } else {
+                largest_error = bor(largest_error, difference); // tells zero from the rest
+            }
+            half_x2[half] = fmul_add(a, a, half_x2[half]);
+            half_error2[half] = fmul_add(difference, difference, half_error2[half]);
+        }
     }
-    // Inf and NaN of y are among the differences that are too large. Bits of positive floats compare as integers.
+    if constexpr (!Magnitudes)
+        largest_error = band(largest_error, magnitude);
+    const U x2 = fadd(half_x2[0], half_x2[1]), error2 = fadd(half_error2[0], half_error2[1]);
+    // Inf and NaN of y are among the differences, and squares, that are too large. Bits of positive floats compare as
+    // integers.
     const auto lost = [=](U sum, U largest) NC_INLINE_LAMBDA {
         return gt(band(sub(zero, min_u(largest, one)), splat(plain_sum)), sum); // small, though not all were 0
     };
     U odd = count(zero, gt(largest_x, splat(limit)));
-    odd = count(odd, gt(largest_error, splat(plain_limit)));
+    if constexpr (Magnitudes)
+        odd = count(odd, gt(largest_error, splat(plain_limit)));
+    else
+        odd = count(odd, gt(band(error2, magnitude), splat(inf_f32 - 1)));
     odd = count(odd, lost(x2, largest_x));
     odd = count(odd, lost(error2, largest_error));
     if (any(gt(odd, zero))) [[unlikely]]
@@ -65,19 +83,22 @@ NC_INLINE bool add_plain(const unsigned char* x, const unsigned char* y, uint32_
     float lane[3][lanes];
     store(lane[0], x2, false);
     store(lane[1], error2, false);
-    store(lane[2], error, false);
     for (size_t i = 0; i < lanes; ++i) {
         sums.x2[i] += static_cast<double>(lane[0][i]);
         sums.error2[i] += static_cast<double>(lane[1][i]);
-        sums.error[i] += static_cast<double>(lane[2][i]);
     }
-    store(sums.max_plain, max_u(load(sums.max_plain), largest_error), false);
-    if (any(eq(smallest_y, zero))) {
-        U became_zero = zero;
+    if constexpr (Magnitudes) {
+        store(lane[2], fadd(half_error[0], half_error[1]), false);
+        for (size_t i = 0; i < lanes; ++i)
+            sums.error[i] += static_cast<double>(lane[2][i]);
+        store(sums.max_plain, max_u(load(sums.max_plain), largest_error), false);
+    }
+    if (any(eq(smallest_x, zero))) { // not every zero was something else
+        zeros = zero;
         for (size_t at = 0; at < strip_bytes; at += lanes * 4)
-            became_zero = count(became_zero, lost_to_zero(load(x + at), load(y + at)));
-        add_counts(sums.became_zero, became_zero);
+            zeros = count(zeros, lost_to_zero(load(x + at), load(y + at)));
     }
+    add_counts(sums.became_zero, zeros);
     return true;
 }
 
@@ -109,25 +130,48 @@ NC_NOINLINE void add_careful(const unsigned char* x, const unsigned char* y, con
     }
 }
 
-NC_INLINE void add_lanes(const LaneSums& lane, nc_error_sums& sums) {
-    float max_plain[lanes];
-    NC_COPY(max_plain, lane.max_plain, sizeof max_plain);
-    for (size_t i = 0; i < lanes; ++i) {
-        sums.sum_x2 += lane.x2[i];
-        sums.sum_error2 += lane.error2[i];
-        sums.sum_error += lane.error[i];
-        const double plain = static_cast<double>(max_plain[i]);
-        const double largest = plain > lane.max_error[i] ? plain : lane.max_error[i];
-        sums.max_error = largest > sums.max_error ? largest : sums.max_error;
-        sums.finite -= lane.not_finite[i];
-        sums.overflowed += lane.overflowed[i];
-        sums.became_zero += lane.became_zero[i];
-        sums.became_nan += lane.became_nan[i];
-    }
+// Adds lanes up in pairs, which vectorises; one after the other they would wait for each other.
+NC_INLINE double sum_of(const double (&lane)[lanes]) {
+    double sum[lanes];
+    NC_COPY(sum, lane, sizeof sum);
+    for (size_t width = lanes / 2; width > 0; width /= 2)
+        for (size_t i = 0; i < width; ++i)
+            sum[i] += sum[i + width];
+    return sum[0];
 }
 
-void error_all(const uint32_t* x_f32, const uint32_t* y_f32, size_t n, const CensusRule& rule,
-               nc_error_sums& sums) noexcept {
+NC_INLINE uint32_t sum_of(const uint32_t (&lane)[lanes]) {
+    uint32_t sum = 0;
+    for (size_t i = 0; i < lanes; ++i)
+        sum += lane[i];
+    return sum;
+}
+
+// One call's elements, at most 2^24 of them a lane: the counts of all lanes together hold them.
+NC_INLINE void add_lanes(const LaneSums& lane, nc_error_sums& sums) {
+    sums.sum_x2 += sum_of(lane.x2);
+    sums.sum_error2 += sum_of(lane.error2);
+    sums.finite -= sum_of(lane.not_finite);
+    sums.overflowed += sum_of(lane.overflowed);
+    sums.became_zero += sum_of(lane.became_zero);
+    sums.became_nan += sum_of(lane.became_nan);
+    if (sums.squares_only != 0)
+        return;
+    float max_plain[lanes];
+    NC_COPY(max_plain, lane.max_plain, sizeof max_plain);
+    double largest = sums.max_error;
+    for (size_t i = 0; i < lanes; ++i) {
+        const double plain = static_cast<double>(max_plain[i]);
+        const double either = plain > lane.max_error[i] ? plain : lane.max_error[i];
+        largest = either > largest ? either : largest;
+    }
+    sums.max_error = largest;
+    sums.sum_error += sum_of(lane.error);
+}
+
+template <bool Magnitudes>
+NC_INLINE void add_pairs(const uint32_t* x_f32, const uint32_t* y_f32, size_t n, const CensusRule& rule,
+                         nc_error_sums& sums) {
     const auto* x = reinterpret_cast<const unsigned char*>(x_f32);
     const auto* y = reinterpret_cast<const unsigned char*>(y_f32);
     uint32_t limit = rule.overflow_positive < rule.overflow_negative ? rule.overflow_positive : rule.overflow_negative;
@@ -138,7 +182,7 @@ void error_all(const uint32_t* x_f32, const uint32_t* y_f32, size_t n, const Cen
         LaneSums lane;
         clear(lane);
         const auto add_strip = [&](const unsigned char* a, const unsigned char* b) NC_INLINE_LAMBDA {
-            if (!add_plain(a, b, limit, lane)) [[unlikely]]
+            if (!add_plain<Magnitudes>(a, b, limit, lane)) [[unlikely]]
                 add_careful(a, b, rule, lane);
         };
         for (size_t i = 0; i + strip <= items; i += strip)
@@ -154,6 +198,13 @@ void error_all(const uint32_t* x_f32, const uint32_t* y_f32, size_t n, const Cen
         done += items;
     }
     sums.count += n;
+}
+
+void error_all(const uint32_t* x, const uint32_t* y, size_t n, const CensusRule& rule, nc_error_sums& sums) noexcept {
+    if (sums.squares_only != 0)
+        add_pairs<false>(x, y, n, rule, sums);
+    else
+        add_pairs<true>(x, y, n, rule, sums);
 }
 
 } // namespace

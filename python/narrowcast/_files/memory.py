@@ -206,8 +206,8 @@ def _read(path: Path, source: Source, tensor: Tensor) -> np.ndarray[Any, Any]:
         codes, bits = np.empty(tensor.size, np.uint8), _formats.BY_NAME[tensor.format].bits
         for start in range(0, tensor.size, _PIECE):
             part = codes[start : start + _PIECE]
-            begin = packed_bytes(tensor, start)
-            _core.unpack(raw[begin : begin + packed_bytes(tensor, part.size)], part, bits)
+            begin = packed_bytes(start, bits)
+            _core.unpack(raw[begin : begin + packed_bytes(part.size, bits)], part, bits)
         raw = codes
     array: np.ndarray[Any, Any] = raw.view(dtype).reshape(tensor.shape, order=order)
     return array
@@ -216,7 +216,7 @@ def _read(path: Path, source: Source, tensor: Tensor) -> np.ndarray[Any, Any]:
 def _write(sink: Sink, tensor: Tensor, array: np.ndarray[Any, Any]) -> None:
     """Write an array in the order in which its tensor is described."""
     flat = np.ascontiguousarray(array.T if tensor.fortran else array).reshape(-1)
-    if not flat.dtype.isnative and not tensor.swapped:
+    if tensor.format is not None and not flat.dtype.isnative and not tensor.swapped:
         flat = flat.astype(flat.dtype.newbyteorder("="))
     codes = flat.view(np.uint8)
     if tensor.format is None or not is_packed(tensor):
@@ -226,6 +226,6 @@ def _write(sink: Sink, tensor: Tensor, array: np.ndarray[Any, Any]) -> None:
     bits = _formats.BY_NAME[tensor.format].bits
     for start in range(0, tensor.size, _PIECE):
         part = codes[start : start + _PIECE]
-        packed = np.empty(packed_bytes(tensor, part.size), np.uint8)
+        packed = np.empty(packed_bytes(part.size, bits), np.uint8)
         _core.pack(part, packed, bits)
-        sink.write(tensor, packed_bytes(tensor, start), packed.data)
+        sink.write(tensor, packed_bytes(start, bits), packed.data)

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import product
 from typing import Any, Final, NamedTuple
 
@@ -22,11 +23,27 @@ from narrowcast._files.container import Sink, Source, Tensor
 from narrowcast._files.options import CastOptions
 from narrowcast._files.report import TensorReport
 from narrowcast._files.sums import Sums
+from narrowcast._formats import Format
 
 # Bytes of the larger side of a piece: what is read and what is made of it stay in a core's caches.
-PIECE_BYTES: Final = 1 << 20
+PIECE_BYTES: Final = 1 << 21
 # Pieces begin at multiples of this many elements, so that packed codes begin at a byte.
 _ALIGNMENT: Final = 64
+
+
+class _Route(NamedTuple):
+    """The way of elements from one format to another, as far as it does not depend on the tensor."""
+
+    source: Format
+    dtype: np.dtype[Any]  # of the source's elements, in their byte order
+    source_bits: int  # of an element in the file
+    target: Format
+    target_bits: int
+
+    @property
+    def step(self) -> int:
+        """How many elements make a piece."""
+        return PIECE_BYTES // max(self.source.storage_bytes, self.target.storage_bytes) // _ALIGNMENT * _ALIGNMENT
 
 
 class _Pair(NamedTuple):
@@ -34,8 +51,8 @@ class _Pair(NamedTuple):
 
     source: Tensor
     target: Tensor
-    cast: bool  # else its bytes are copied
     key: int
+    route: _Route | None  # None: its bytes are copied
 
 
 class _Piece(NamedTuple):
@@ -94,7 +111,7 @@ def _workers(threads: int) -> int:
 
 def _report(pair: _Pair, done: dict[int, _Done]) -> TensorReport:
     pieces = [done[start] for start in sorted(done)]
-    sums = Sums.total([piece.sums for piece in pieces if piece.sums is not None]) if pair.cast else None
+    sums = Sums.total([piece.sums for piece in pieces if piece.sums is not None]) if pair.route else None
     return TensorReport(
         name=pair.source.name,
         source_format=pair.source.format or pair.source.dtype,
@@ -158,28 +175,33 @@ class _Crew:
     def pairs(self) -> Iterator[_Pair]:
         """Yield all pairs, in the order of the source: made when they come up, for a file may have very many."""
         for old, new in zip(self.source.tensors, self.sink.tensors, strict=True):
-            yield _Pair(old, new, old.format != new.format, self.options.key(old.name))
+            route = None
+            if old.format is not None and new.format is not None and old.format != new.format:
+                route = _route(old.format, old.swapped, is_packed(old), new.format, is_packed(new))
+            yield _Pair(old, new, self.options.key(old.name), route)
 
     def _all_pieces(self) -> Iterator[_Piece]:
         for place, pair in enumerate(self.pairs()):
-            if pair.cast and _needs_c_order(pair, self.options):
+            if _needs_c_order(pair, self.options):
                 yield _Piece(place, 0, pair.source.size, pair)  # whole: its pieces are not contiguous
                 continue
-            total = pair.source.size if pair.cast else pair.source.nbytes
-            step = piece_elements(pair.source, pair.target) if pair.cast else PIECE_BYTES
+            total = pair.source.size if pair.route else pair.source.nbytes
+            step = pair.route.step if pair.route else PIECE_BYTES
             for start in range(0, total, step):
                 yield _Piece(place, start, min(step, total - start), pair)
 
 
-def piece_elements(source: Tensor, target: Tensor) -> int:
-    """Return how many elements make a piece of a tensor that is cast."""
-    formats = (_formats.BY_NAME[tensor.format] for tensor in (source, target) if tensor.format is not None)
-    return PIECE_BYTES // max(row.storage_bytes for row in formats) // _ALIGNMENT * _ALIGNMENT
+@lru_cache
+def _route(source: str, swapped: bool, source_packed: bool, target: str, target_packed: bool) -> _Route:
+    x, y = _formats.BY_NAME[source], _formats.BY_NAME[target]
+    dtype = x.dtype.newbyteorder(">") if swapped else x.dtype
+    bits = [row.bits if packed else 8 * row.storage_bytes for row, packed in ((x, source_packed), (y, target_packed))]
+    return _Route(x, dtype, bits[0], y, bits[1])
 
 
 def _needs_c_order(pair: _Pair, options: CastOptions) -> bool:
     """Whether elements do not lie in the order in which random words are counted."""
-    return pair.source.fortran and options.rounding == "stochastic"
+    return pair.route is not None and pair.source.fortran and options.rounding == "stochastic"
 
 
 class _Worker:
@@ -193,37 +215,39 @@ class _Worker:
         self.packed = np.empty(0, np.uint8)
 
     def do(self, piece: _Piece) -> _Done:
-        pair = piece.pair
+        pair, crew = piece.pair, self.crew
+        route = pair.route
         begin = time.perf_counter()
-        if not pair.cast:
-            data = self.raw[: piece.number].data
-            self.crew.source.read(pair.source, piece.start, data)
-            self.crew.sink.write(pair.target, piece.start, data)
-            self.crew.advance(piece.number)
-            return _Done(time.perf_counter() - begin, None)
-        if _needs_c_order(pair, self.crew.options):
-            sums = Sums.total([self._cast(pair, x, start) for start, x in self._c_order_pieces(pair)])
-            self.crew.advance(pair.source.nbytes)
+        sums = None
+        if route is None:
+            done = piece.number
+            data = self.raw[:done].data
+            crew.source.read(pair.source, piece.start, data)
+            crew.sink.write(pair.target, piece.start, data)
+        elif _needs_c_order(pair, crew.options):
+            done = pair.source.nbytes
+            parts = [self._cast(pair, route, x, start) for start, x in self._c_order_pieces(pair, route)]
+            sums = Sums.total(parts)
         else:
-            sums = self._cast(pair, self._read(pair.source, piece.start, piece.number), piece.start)
-            self.crew.advance(packed_bytes(pair.source, piece.number))
+            done = packed_bytes(piece.number, route.source_bits)
+            sums = self._cast(pair, route, self._read(pair, route, piece.start, piece.number), piece.start)
+        crew.advance(done)
         return _Done(time.perf_counter() - begin, sums)
 
-    def _read(self, tensor: Tensor, start: int, count: int) -> np.ndarray[Any, Any]:
-        row = _formats.BY_NAME[str(tensor.format)]
-        raw = self.raw[: packed_bytes(tensor, count)]
-        self.crew.source.read(tensor, packed_bytes(tensor, start), raw.data)
-        if is_packed(tensor):
+    def _read(self, pair: _Pair, route: _Route, start: int, count: int) -> np.ndarray[Any, Any]:
+        raw = self.raw[: packed_bytes(count, route.source_bits)]
+        self.crew.source.read(pair.source, packed_bytes(start, route.source_bits), raw.data)
+        if route.source_bits < 8:
             self.codes = _at_least(self.codes, count)
-            _core.unpack(raw, self.codes[:count], row.bits, isa=self.crew.isa)
-            raw = self.codes[:count]
-        return raw.view(row.dtype.newbyteorder(">") if tensor.swapped else row.dtype)
+            packed, raw = raw, self.codes[:count]
+            _core.unpack(packed, raw, route.source_bits, isa=self.crew.isa)
+        return raw.view(route.dtype)
 
-    def _c_order_pieces(self, pair: _Pair) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
+    def _c_order_pieces(self, pair: _Pair, route: _Route) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
         """Yield the elements of a Fortran-ordered tensor in C order; it is held in memory."""
-        shape, size = pair.source.shape, piece_elements(pair.source, pair.target)
+        shape, size = pair.source.shape, route.step
         pieces = [
-            self._read(pair.source, start, min(size, pair.source.size - start)).copy()
+            self._read(pair, route, start, min(size, pair.source.size - start)).copy()
             for start in range(0, pair.source.size, size)
         ]
         x = np.concatenate(pieces).reshape(shape, order="F")
@@ -236,23 +260,31 @@ class _Worker:
                 yield start, block
                 start += block.size
 
-    def _cast(self, pair: _Pair, x: np.ndarray[Any, Any], start: int) -> Sums:
-        """Cast elements `start`, ... of a pair, write and measure them."""
-        source, target = _formats.BY_NAME[str(pair.source.format)], _formats.BY_NAME[self.crew.options.format]
+    def _cast(self, pair: _Pair, route: _Route, x: np.ndarray[Any, Any], start: int) -> Sums:
+        """Cast elements `start`, ... of a pair and write them."""
+        crew, target = self.crew, route.target
+        rounding, overflow = crew.modes
         out = self.out[: x.size * target.storage_bytes]
-        y = out.view(target.dtype)
-        rounding, overflow = self.crew.modes
-        first = start if self.crew.options.rounding == "stochastic" else 0
-        failure = _core.cast(x, source.code, y, target.code, rounding, overflow, pair.key, first, 1, self.crew.isa)
+        failure, found = _core.compared_cast(
+            x,
+            route.source.code,
+            out.view(target.dtype),
+            target.code,
+            rounding,
+            overflow,
+            pair.key,
+            start if crew.options.seed is not None else 0,
+            crew.isa,
+        )
         if failure is not None:
             self._fail(pair, start, failure)
-        sums = Sums.measure(x, source, y, target, rounding, self.crew.isa)
-        if is_packed(pair.target):
-            self.packed = _at_least(self.packed, packed_bytes(pair.target, x.size))
-            codes, out = out, self.packed[: packed_bytes(pair.target, x.size)]
-            _core.pack(codes, out, target.bits, isa=self.crew.isa)
-        self.crew.sink.write(pair.target, packed_bytes(pair.target, start), out.data)
-        return sums
+        if route.target_bits < 8:
+            size = packed_bytes(x.size, route.target_bits)
+            self.packed = _at_least(self.packed, size)
+            codes, out = out, self.packed[:size]
+            _core.pack(codes, out, route.target_bits, isa=crew.isa)
+        crew.sink.write(pair.target, packed_bytes(start, route.target_bits), out.data)
+        return Sums.from_core(found)
 
     def _fail(self, pair: _Pair, start: int, failure: tuple[int, int, int, float, str]) -> None:
         status, reason, position, value, message = failure
@@ -271,10 +303,9 @@ def is_packed(tensor: Tensor) -> bool:
     return row.is_float and row.bits < 8 and tensor.nbytes < tensor.size
 
 
-def packed_bytes(tensor: Tensor, count: int) -> int:
-    """Return how many bytes of the file `count` elements take; for packed codes, up to the end of a byte."""
-    row = _formats.BY_NAME[str(tensor.format)]
-    return (count * row.bits + 7) // 8 if is_packed(tensor) else count * row.storage_bytes
+def packed_bytes(count: int, bits: int) -> int:
+    """Return how many bytes `count` elements take that lie densely."""
+    return (count * bits + 7) // 8
 
 
 def _at_least(buffer: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:

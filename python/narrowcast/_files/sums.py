@@ -10,11 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-
-from narrowcast import _core
-from narrowcast._formats import Format
-
 
 @dataclass(frozen=True, slots=True)
 class Sums:
@@ -28,17 +23,8 @@ class Sums:
     became_nan: int = 0
 
     @classmethod
-    def measure(
-        cls,
-        x: np.ndarray[Any, Any],
-        source: Format,
-        y: np.ndarray[Any, Any],
-        target: Format,
-        rounding: int,
-        isa: str | None,
-    ) -> Self:
-        """Compare values with their cast."""
-        found = _core.cast_error(x, source.code, y, target.code, rounding, isa)
+    def from_core(cls, found: tuple[int, int, float, float, float, float, int, int, int]) -> Self:
+        """Take what the core has found in one piece."""
         count, _, signal, noise, _, _, overflowed, zeroed, became_nan = found
         return cls(count, signal, noise, overflowed, zeroed, became_nan)
 

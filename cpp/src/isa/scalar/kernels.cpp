@@ -71,6 +71,8 @@ void error(const uint32_t* x_f32, const uint32_t* y_f32, size_t n, const CensusR
         sums.finite += 1;
         sums.sum_x2 += x * x;
         sums.sum_error2 += difference * difference;
+        if (sums.squares_only != 0)
+            continue;
         sums.sum_error += difference;
         sums.max_error = difference > sums.max_error ? difference : sums.max_error;
     }
