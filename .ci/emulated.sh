@@ -76,7 +76,7 @@ leg_arm_wheel() {
         --abi cp311 --abi abi3 --abi none --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 \
         --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 --platform any \
         'numpy>=2.0' 'ml_dtypes>=0.5.4' 'pytest>=8' 'hypothesis>=6.100' 'gfloat>=0.5' 'softfloatpy>=1.2' \
-        'safetensors>=0.5' 'rich>=13'
+        'safetensors>=0.8' 'rich>=13'
     # The host's interpreter drives the build, so the emulator must be a program that just runs it; Debian keeps one
     # part of the Python headers per architecture.
     PATH=$TOOLS/bin:$PATH _PYTHON_HOST_PLATFORM=linux-aarch64 SETUPTOOLS_EXT_SUFFIX=$suffix \

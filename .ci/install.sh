@@ -11,7 +11,7 @@ leg_install() {
     new_venv "$TOOLS"
     "$TOOLS/bin/pip" install -q 'cmake>=3.24' 'ninja>=1.11' 'scikit-build-core>=0.11' 'pybind11>=3.0' \
         'numpy>=2.0' 'ml_dtypes>=0.5.4' 'ruff>=0.9' 'mypy>=1.14' 'clang-format>=19' 'pytest>=8' 'hypothesis>=6.100' \
-        'gfloat>=0.5' 'softfloatpy>=1.2' 'safetensors>=0.5' 'rich>=13'
+        'gfloat>=0.5' 'softfloatpy>=1.2' 'safetensors>=0.8' 'rich>=13'
 }
 
 new_venv() { "$PYTHON" -m venv "$1" && "$1/bin/pip" install -q --upgrade 'pip>=24'; }

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from json.encoder import encode_basestring  # what JSONEncoder calls for a string, without its setting up
 from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
 
 import numpy as np
@@ -130,7 +132,7 @@ def _tensor(name: str, shape: tuple[int, ...], format: str) -> Tensor:
         what = f"a safetensors file cannot hold {format}" if format in BY_NAME else f"{format!r} is no format"
         raise TypeError(f"{what}; it holds {', '.join(_BY_FORMAT)}")
     try:
-        nbytes = count_bytes(shape, dtype.bits)
+        nbytes = _bytes_of(shape, dtype.bits)
     except FileFormatError as error:
         raise ValueError(f"tensor {name!r} of shape {shape} cannot be {dtype.word}: {error}") from None
     return Tensor(name, shape, dtype.word, format, nbytes)
@@ -288,10 +290,21 @@ def _check_text(words: Sequence[str]) -> None:
             raise FileFormatError(f"its header holds {shown(word)}, which is not Unicode text") from None
 
 
+# A model has thousands of tensors of a few shapes. Only lengths that were looked at come here: True would pass for 1.
+@lru_cache(1024)
+def _bytes_of(shape: tuple[int, ...], bits: int) -> int:
+    return count_bytes(shape, bits)
+
+
+@lru_cache(1024)
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
 def _width(tensor: Tensor) -> int:
     """Return the bits of an element, after a look at whether the tensor is one that these files can hold."""
     dtype = _DTYPES.get(tensor.dtype)
-    if dtype is None or tensor.swapped or tensor.fortran or tensor.nbytes * 8 != tensor.size * dtype.bits:
+    if dtype is None or tensor.swapped or tensor.fortran or tensor.nbytes != _bytes_of(tensor.shape, dtype.bits):
         raise ValueError(f"{tensor} is not a tensor of a safetensors file; recast makes it one")
     return dtype.bits
 
@@ -301,10 +314,10 @@ def _header(tensors: Sequence[Tensor], begins: Sequence[int], metadata: Mapping[
         raise ValueError(f"two tensors have one name, or one is called {_METADATA}, which is not a tensor's name")
     entries = [f'"{_METADATA}":{_ENCODE(dict(metadata))}'] if metadata else []
     for tensor, begin in zip(tensors, begins, strict=True):
-        shape = ",".join(map(str, tensor.shape))
+        name, shape, dtype, _, nbytes, *_ = tensor
+        offsets = f"[{begin},{begin + nbytes}]"
         entries.append(
-            f'{_ENCODE(tensor.name)}:{{"dtype":"{tensor.dtype}","shape":[{shape}],'
-            f'"data_offsets":[{begin},{begin + tensor.nbytes}]}}'
+            f'{encode_basestring(name)}:{{"dtype":"{dtype}","shape":{_shape_text(shape)},"data_offsets":{offsets}}}'
         )
     try:
         text = f"{{{','.join(entries)}}}".encode()

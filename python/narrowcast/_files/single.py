@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -91,11 +92,26 @@ def cast_into(
     path: Path, file: BinaryIO, options: CastOptions, threads: int, advance: Callable[[int], None]
 ) -> list[TensorReport]:
     """Cast a file of tensors into an open file of the same kind."""
-    with opened(path, options.from_format) as source:
-        sink = source.sink(file, targets_of(path, source, options))
+    with ExitStack() as stack:
+        with _without_collector():
+            source = stack.enter_context(opened(path, options.from_format))
+            sink = source.sink(file, targets_of(path, source, options))
         reports = cast_tensors(source, sink, options, threads=threads, advance=advance)
         sink.finish()
     return reports
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Make many objects that all stay; looking for garbage among them, again and again, takes time for nothing."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def cast_beside(
