@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 
 import numpy as np
 import pytest
 
 import files
 import narrowcast as nc
+from narrowcast._files.atomic import write_bytes
 
 NOBODY = 65534
 KINDS = pytest.mark.parametrize("kind", files.KINDS)
@@ -316,3 +318,24 @@ def test_save_file_is_as_careful(tmp_path):
     assert files.names(tmp_path) == ["a.safetensors"]
     with files.small_disk("size=64k") as disk, pytest.raises(OSError, match="No space"):
         nc.save_file({"a": np.ones(100_000, np.float32)}, disk / "a.safetensors")
+
+
+def test_writers_of_one_name_at_the_same_time(tmp_path):
+    """None takes the unfinished file of another for abandoned."""
+    failures = []
+
+    def write():
+        for _ in range(300):
+            try:
+                write_bytes(tmp_path / "x", b"whole", replace=True)
+            except OSError as error:
+                failures.append(error)
+
+    writers = [threading.Thread(target=write) for _ in range(6)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert failures == []
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_bytes() == b"whole"

@@ -102,10 +102,10 @@ def _create_beside(path: Path) -> tuple[Path, int]:
         if fcntl is None:
             return name, descriptor
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits for one who has just taken the file for abandoned
         if os.fstat(descriptor).st_nlink > 0:
             return name, descriptor
-        os.close(descriptor)  # taken for abandoned in the moment before it was locked
+        os.close(descriptor)  # and who has removed it
 
 
 def _rename_new(source: Path, target: Path) -> None:
