@@ -77,7 +77,10 @@ def _target(path: Path, kind: ModuleType, tensor: Tensor, options: CastOptions) 
         return tensor
     if tensor.fortran and options.rounding == "stochastic":
         tensor = tensor._replace(fortran=False)  # written in the order in which random words are counted
-    target: Tensor = kind.recast(tensor, options.format)
+    try:
+        target: Tensor = kind.recast(tensor, options.format)
+    except ValueError as error:  # codes that would not end on a byte
+        raise ValueError(f"{path}: {error}; --skip (skip) leaves a tensor as it is") from None
     return target
 
 
