@@ -185,6 +185,35 @@ def test_masked_arrays_keep_their_mask():
     assert type(nc.astype(np.ma.MaskedArray(X), "float8_e5m2")) is np.ma.MaskedArray
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn"])
+def test_masked_arrays_keep_fill_value_and_hard_mask(dtype):
+    x = np.ma.MaskedArray([1.0, 2.0], mask=[False, True], fill_value=7.0, hard_mask=True)
+    got, expected = nc.astype(x, dtype), x.astype(dtype)
+    assert got.filled().tolist() == expected.filled().tolist() == [1.0, 7.0]
+    assert got.filled().dtype == expected.filled().dtype
+    assert got.hardmask
+    x.fill_value = 1e300  # as numpy: Inf or NaN, but no warning
+    assert nc.astype(x, "float16").fill_value == np.inf
+    assert not nc.astype(np.ma.MaskedArray([1.0]), dtype).hardmask
+
+
+@pytest.mark.parametrize("name", ["half", "single", "double", "float", "e", "f", "d"])
+def test_numpys_other_names(name):
+    assert nc.astype(X, name).dtype == np.dtype(name)
+
+
+@pytest.mark.parametrize("dtype", [np.floating, np.number, np.generic, np.inexact])
+def test_abstract_types_are_no_target(dtype):
+    with pytest.raises(TypeError, match=r"^dtype is <class 'numpy"):
+        nc.astype(X, dtype)
+
+
+@pytest.mark.parametrize("argument", ["rounding", "overflow", "order"])
+def test_options_that_are_arrays(argument):
+    with pytest.raises(ValueError, match=f"^{argument} is array"):
+        nc.astype(X, "float16", **{argument: np.array([1, 2])})
+
+
 def test_other_subclasses_become_plain():
     class Mine(np.ndarray):
         pass

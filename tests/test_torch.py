@@ -132,3 +132,8 @@ def test_as_buffer():
     assert (view.format, view.tolist()) == ("H", [0x3FC0, 0xC000])
     view[0] = 0x4000
     assert x[0] == 2
+
+
+def test_tensors_have_native_byte_order():
+    with pytest.raises(TypeError, match=r"^dtype is '[<>]f4'; tensors are in native byte order only"):
+        nc.astype(torch.ones(3), np.dtype(np.float32).newbyteorder("S").str)

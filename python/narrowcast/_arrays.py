@@ -37,8 +37,7 @@ class Source(NamedTuple):
         if self.kind == "scalar":
             return result[()]
         if self.kind == "masked":
-            mask = np.ma.getmask(self.given)
-            return np.ma.MaskedArray(result, mask=mask if mask is np.ma.nomask else mask.copy())
+            return _masked_like(self.given, result)
         return result
 
 
@@ -118,6 +117,16 @@ def as_buffer(a: Any) -> memoryview:
     if row.dtype.isbuiltin != 1:  # a registered dtype
         array = array.view(np.dtype(f"u{row.storage_bytes}").newbyteorder(array.dtype.byteorder))
     return array.data
+
+
+def _masked_like(given: Any, result: Array) -> Any:
+    """Give a result the mask of a MaskedArray, whether it is hard, and its fill value if that was chosen."""
+    mask = np.ma.getmask(given)
+    made: Any = np.ma.MaskedArray(result, mask if mask is np.ma.nomask else mask.copy(), hard_mask=given.hardmask)
+    if given._fill_value is not None:  # numpy's own astype looks here too: the property invents one
+        with np.errstate(all="ignore"):
+            made._fill_value = np.asarray(given._fill_value).astype(result.dtype)
+    return made
 
 
 def _is_masked(x: object) -> bool:

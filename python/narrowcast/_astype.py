@@ -95,6 +95,9 @@ def astype(
     that float64 and wide integers are rounded once where ml_dtypes rounds twice. NaN stays NaN, with its sign, where
     the target has NaN; -0 and subnormals are kept where the target has them. No warnings are issued.
 
+    A sequence is first what ``numpy.asarray`` makes of it. Masked elements of a masked array are cast like the others,
+    ``overflow="raise"`` sees them too, and `out` gets values but no mask.
+
     Examples
     --------
     >>> import numpy as np
@@ -119,12 +122,13 @@ def astype(
     target, result_dtype = _formats.find_float(dtype, "dtype")
     modes = read_modes(rounding, overflow, seed, offset)
     workers = _config.get_num_threads() if threads is None else _config.check_threads(threads, "threads")
-    if order not in ORDERS:
-        raise ValueError(f"order is {order!r}; allowed are {', '.join(ORDERS)}")
+    _check_choice(order, ORDERS, "order")
     source = read(x, src_dtype)
     if out is not None:
         _cast(source, read_out(out, target, source.array.shape), target, modes, workers)
         return out
+    if source.kind == "tensor" and not result_dtype.isnative:
+        raise TypeError(f"dtype is {dtype!r}; tensors are in native byte order only")
     if not copy and source.format is target and _has_layout(source.array, result_dtype, order):
         return source.given if source.is_result else source.wrap(source.array.view(result_dtype), target)
     result = np.empty_like(source.array, dtype=result_dtype, order=order, subok=False)
@@ -157,10 +161,8 @@ Modes: TypeAlias = tuple[int, int, int, int]
 
 def read_modes(rounding: str, overflow: str, seed: int | None, offset: int) -> Modes:
     """Return rounding, overflow, seed and offset as the core wants them."""
-    if rounding not in ROUNDINGS:
-        raise ValueError(f"rounding is {rounding!r}; allowed are {', '.join(ROUNDINGS)}")
-    if overflow not in OVERFLOWS:
-        raise ValueError(f"overflow is {overflow!r}; allowed are {', '.join(OVERFLOWS)}")
+    _check_choice(rounding, ROUNDINGS, "rounding")
+    _check_choice(overflow, OVERFLOWS, "overflow")
     stochastic = rounding == "stochastic"
     if stochastic and seed is None:
         raise ValueError("seed is None; rounding='stochastic' needs a seed from 0 to 2**64 - 1")
@@ -173,6 +175,11 @@ def read_modes(rounding: str, overflow: str, seed: int | None, offset: int) -> M
         raise ValueError(f"offset is {first}; allowed with rounding='stochastic' only, and rounding is {rounding!r}")
     key = 0 if seed is None else _read_word(seed, "seed")
     return ROUNDINGS.index(rounding), OVERFLOWS.index(overflow), key, first
+
+
+def _check_choice(given: object, allowed: tuple[str, ...], argument: str) -> None:
+    if not isinstance(given, str) or given not in allowed:
+        raise ValueError(f"{argument} is {given!r}; allowed are {', '.join(allowed)}")
 
 
 def _read_word(value: int, argument: str) -> int:

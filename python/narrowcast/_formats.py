@@ -97,13 +97,16 @@ FORMATS: Final[tuple[Format, ...]] = tuple(Format(**facts, dtype=_dtype_of(facts
 BY_NAME: Final[dict[str, Format]] = {row.name: row for row in FORMATS}
 BY_DTYPE: Final[dict[DType, Format]] = {row.dtype: row for row in FORMATS if row.dtype.name == row.name}
 
+# Scalar types that name a dtype; abstract ones, such as np.floating, do not.
+_TYPES: Final = frozenset(np.sctypeDict.values()) | frozenset(dtype.type for dtype in BY_DTYPE)
+
 # "f4", "<f4", ">f4" and so on: numpy's strings, without asking numpy, which warns about some strings.
 _BY_STRING: Final[dict[str, DType]] = {
     order + dtype.str[1:]: dtype.newbyteorder(order or "=")  # type: ignore[arg-type]
     for dtype in BY_DTYPE
     if dtype.isbuiltin == 1
     for order in ("", "=", "<", ">")
-}
+} | {name: np.dtype(name) for name in ("half", "single", "double", "float", "e", "f", "d")}
 
 
 def targets() -> dict[object, int]:
@@ -161,7 +164,7 @@ def _find(dtype: FormatLike) -> tuple[Format, DType] | None:
         wanted = _BY_STRING.get(dtype)
     elif isinstance(dtype, np.dtype):
         wanted = dtype
-    elif isinstance(dtype, type) and (issubclass(dtype, np.generic) or dtype in (float, int, bool)):
+    elif isinstance(dtype, type) and (dtype in _TYPES or dtype in (float, int, bool)):
         wanted = np.dtype(dtype)
     elif _torch.is_dtype(dtype):
         row = BY_NAME.get(_torch.name_of(dtype))

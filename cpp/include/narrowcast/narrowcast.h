@@ -2,10 +2,13 @@
  *
  * Rules of the whole interface:
  *  - every function returns a status or a value; none prints, throws, aborts or keeps memory;
- *  - there is no global mutable state: the only cached value is what the CPU can do;
+ *  - there is no global mutable state. What is cached, at first use, is what the CPU can do, the size of its cache, and
+ *    the environment variable NARROWCAST_ISA;
  *  - wrong arguments give a status and one sentence in nc_error, and nothing is written to the output;
- *  - structs begin with their own size in bytes, so that a newer library understands an older caller;
- *  - no threads are made unless nc_cast_options.threads asks for them, and none outlives the call.
+ *  - structs of options, facts, sums and errors begin with their own size in bytes, so that a newer library understands
+ *    an older caller;
+ *  - no threads are made unless the field threads of the options asks for them, and none outlives the call. Begin options
+ *    with NC_CAST_OPTIONS_INIT: zeros alone would ask for one thread per core.
  */
 #ifndef NARROWCAST_H
 #define NARROWCAST_H
@@ -93,7 +96,7 @@ typedef struct nc_error {
     char message[240]; /* one sentence, always terminated; empty for NC_OK */
 } nc_error;
 
-/* An array in memory. Data may have any alignment. */
+/* An array in memory. Data may have any alignment; that of an input is never written. */
 typedef struct nc_array {
     void* data;             /* first element (logical index 0, ..., 0); may be null if the array has no elements */
     const int64_t* shape;   /* ndim extents, each >= 0; may be null if ndim is 0 */
@@ -120,6 +123,9 @@ typedef struct nc_cast_options {
                                    nc_cast_error does afterwards. Not for casts in place, which leave no x to compare */
 } nc_cast_options;
 
+/* The defaults, on one thread: nc_cast_options options = NC_CAST_OPTIONS_INIT; */
+#define NC_CAST_OPTIONS_INIT {sizeof(nc_cast_options), 0, 0, 0, 0, 1, 0, 0, 0}
+
 /* Converts x into out, element by element in C order. The shapes must be equal. options may be null (nearest-even,
  * ieee, one thread); error may be null. Out may be x itself when both are contiguous, start at the same address and
  * out's items are no larger than x's; any other overlap of their byte ranges is NC_ERROR_OVERLAP. */
@@ -134,6 +140,9 @@ typedef struct nc_pack_options {
     int32_t threads;   /* 1: the calling thread alone; n: at most n threads; 0: one per core */
     const char* isa;   /* null: NARROWCAST_ISA or the best one; else a name from nc_isa_name */
 } nc_pack_options;
+
+/* The defaults, on one thread: nc_pack_options options = NC_PACK_OPTIONS_INIT; */
+#define NC_PACK_OPTIONS_INIT {sizeof(nc_pack_options), 0, 0, 0, 1, 0}
 
 /* Bytes that n codes of 1 to 8 bits take in a layout. NC_ERROR_ARGUMENT, and *bytes left alone, for a null pointer, a
  * layout that does not exist, a width it does not have, or a count that no memory holds. */
