@@ -7,8 +7,8 @@
  *  - wrong arguments give a status and one sentence in nc_error, and nothing is written to the output;
  *  - structs of options, facts, sums and errors begin with their own size in bytes, so that a newer library understands
  *    an older caller;
- *  - no threads are made unless the field threads of the options asks for them, and none outlives the call. Begin options
- *    with NC_CAST_OPTIONS_INIT: zeros alone would ask for one thread per core.
+ *  - no threads are made unless the field threads of the options asks for them, and none outlives the call. Begin
+ * options with NC_CAST_OPTIONS_INIT: zeros alone would ask for one thread per core.
  */
 #ifndef NARROWCAST_H
 #define NARROWCAST_H
@@ -124,7 +124,7 @@ typedef struct nc_cast_options {
 } nc_cast_options;
 
 /* The defaults, on one thread: nc_cast_options options = NC_CAST_OPTIONS_INIT; */
-#define NC_CAST_OPTIONS_INIT {sizeof(nc_cast_options), 0, 0, 0, 0, 1, 0, 0, 0}
+#define NC_CAST_OPTIONS_INIT {sizeof(nc_cast_options), 0, 0, 0, 0, 1, 0, NULL, NULL}
 
 /* Converts x into out, element by element in C order. The shapes must be equal. options may be null (nearest-even,
  * ieee, one thread); error may be null. Out may be x itself when both are contiguous, start at the same address and
@@ -142,7 +142,7 @@ typedef struct nc_pack_options {
 } nc_pack_options;
 
 /* The defaults, on one thread: nc_pack_options options = NC_PACK_OPTIONS_INIT; */
-#define NC_PACK_OPTIONS_INIT {sizeof(nc_pack_options), 0, 0, 0, 1, 0}
+#define NC_PACK_OPTIONS_INIT {sizeof(nc_pack_options), 0, 0, 0, 1, NULL}
 
 /* Bytes that n codes of 1 to 8 bits take in a layout. NC_ERROR_ARGUMENT, and *bytes left alone, for a null pointer, a
  * layout that does not exist, a width it does not have, or a count that no memory holds. */
