@@ -7,8 +7,8 @@
  *  - wrong arguments give a status and one sentence in nc_error, and nothing is written to the output;
  *  - structs of options, facts, sums and errors begin with their own size in bytes, so that a newer library understands
  *    an older caller;
- *  - no threads are made unless the field threads of the options asks for them, and none outlives the call. Begin
- * options with NC_CAST_OPTIONS_INIT: zeros alone would ask for one thread per core.
+ *  - no threads are made unless the field threads of the options asks for them, and none outlives the call. Options
+ *    begin as NC_CAST_OPTIONS_INIT; zeros alone would ask for one thread per core.
  */
 #ifndef NARROWCAST_H
 #define NARROWCAST_H
