@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ from narrowcast import _astype, _core, _formats, _torch
 from narrowcast._astype import Overflow, Rounding
 from narrowcast._files import single
 from narrowcast._files.atomic import AtomicFile
-from narrowcast._files.container import Sink, Source, Tensor
+from narrowcast._files.container import Sink, Source, Tensor, shown
 from narrowcast._files.entry import PathLike, existing
 from narrowcast._files.options import CastOptions, make_options
 from narrowcast._files.stream import is_packed, packed_bytes
@@ -20,6 +21,7 @@ from narrowcast._formats import FormatLike
 
 # Elements that are packed or unpacked at a time: a multiple of 8, so that every piece begins at a byte.
 _PIECE: Final = 1 << 20
+_TORCH_PAIRS: Final = "float4_e2m1fn_x2"  # two elements in each of its items, the first in the low bits
 
 
 def load_file(
@@ -82,6 +84,8 @@ def load_file(
             if dtype is not None and options.selects(tensor):
                 array = _cast(array, tensor.format, tensor.name, options, threads)
             found[tensor.name] = array
+    if place.suffix == ".npy" and not found:
+        raise ValueError(f"skip leaves out {place.stem!r}, the only array of {place}")
     return found if place.suffix != ".npy" else found[place.stem]
 
 
@@ -140,17 +144,21 @@ def save_file(
            [2, 3]], dtype=float4_e2m1fn)}
     """
     options = make_options(dtype or "float32", rounding, overflow, seed, (), (), None)
-    place = Path(path)
+    place = Path(os.path.realpath(path))
     kind = single.kind_of(place)
     if place.exists() and not force:
         raise existing(place)
     if metadata and place.suffix != ".safetensors":
         raise ValueError(f"metadata is given; {place.suffix} files have room for none")
+    if metadata is not None and not _is_text(metadata):
+        raise TypeError(f"metadata is {shown(metadata)}; it must map str to str")
     given = {place.stem: tensors} if place.suffix == ".npy" else tensors
     if not isinstance(given, Mapping):
         raise TypeError(f"tensors is a {type(tensors).__name__}; for {place.suffix} it must map names to arrays")
     arrays: dict[str, tuple[np.ndarray[Any, Any], str | None]] = {}
     for name, value in given.items():
+        if not isinstance(name, str):
+            raise TypeError(f"tensors has the key {shown(name)}; names must be str")
         array, format = _array_of(value, name)
         if dtype is not None and format is not None and _formats.BY_NAME[format].is_float:
             array, format = _cast(array, format, name, options, threads), options.format
@@ -164,14 +172,42 @@ def save_file(
         output.commit()
 
 
+def _is_text(metadata: object) -> bool:
+    """Whether this maps str to str."""
+    return isinstance(metadata, Mapping) and all(isinstance(word, str) for item in metadata.items() for word in item)
+
+
 def _array_of(value: Any, name: str) -> tuple[np.ndarray[Any, Any], str | None]:
     """Return an array and the format of its elements; None if it is none of narrowcast's."""
     if _torch.is_tensor(value):
         array, dtype = _torch.to_array(value.detach(), name)
+        if dtype == _TORCH_PAIRS:
+            return _unpaired(array, name)
         return array, dtype if dtype in _formats.BY_NAME else None
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"tensor {name!r} is a masked array, and files have no masks; call .filled()")
     array = np.asarray(value)
     row = _formats.format_of(array.dtype)
     return array, None if row is None else row.name
+
+
+def _unpaired(pairs: np.ndarray[Any, Any], name: str) -> tuple[np.ndarray[Any, Any], str]:
+    """Return the elements of torch's pairs of FP4, along the last dimension."""
+    if pairs.ndim == 0:
+        raise ValueError(f"tensor {name!r} is a pair of FP4 without a dimension; allowed is at least one: reshape it")
+    row = _formats.BY_NAME["float4_e2m1fn"]
+    codes = _unpacked(np.ascontiguousarray(pairs).reshape(-1), 2 * pairs.size, row.bits)
+    return codes.view(row.dtype).reshape(*pairs.shape[:-1], 2 * pairs.shape[-1]), row.name
+
+
+def _unpacked(raw: np.ndarray[Any, Any], size: int, bits: int) -> np.ndarray[Any, Any]:
+    """Return codes that lie densely, one to a byte."""
+    codes = np.empty(size, np.uint8)
+    for start in range(0, size, _PIECE):
+        part = codes[start : start + _PIECE]
+        begin = packed_bytes(start, bits)
+        _core.unpack(raw[begin : begin + packed_bytes(part.size, bits)], part, bits)
+    return codes
 
 
 def _cast(
@@ -203,12 +239,7 @@ def _read(path: Path, source: Source, tensor: Tensor) -> np.ndarray[Any, Any]:
     dtype = single.kind_of(path).dtype_of(tensor)
     order: Any = "F" if tensor.fortran else "C"
     if tensor.format is not None and is_packed(tensor):
-        codes, bits = np.empty(tensor.size, np.uint8), _formats.BY_NAME[tensor.format].bits
-        for start in range(0, tensor.size, _PIECE):
-            part = codes[start : start + _PIECE]
-            begin = packed_bytes(start, bits)
-            _core.unpack(raw[begin : begin + packed_bytes(part.size, bits)], part, bits)
-        raw = codes
+        raw = _unpacked(raw, tensor.size, _formats.BY_NAME[tensor.format].bits)
     array: np.ndarray[Any, Any] = raw.view(dtype).reshape(tensor.shape, order=order)
     return array
 

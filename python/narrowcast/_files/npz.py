@@ -25,6 +25,7 @@ _SUFFIX: Final = ".npy"
 _MAX_RATIO: Final = 1032  # deflate makes at most 258 bytes of 2 bits
 _ENCRYPTED: Final = 0x1  # the flag of a member
 _MAX_REASON: Final = 200  # characters of zipfile's sentences, which quote the file
+_MAX_NAME: Final = 0xFFFF  # bytes
 _UNIX: Final = 3  # who made the archive: always the same one
 _ERRORS: Final = (
     zipfile.BadZipFile,
@@ -209,10 +210,9 @@ def _check_member(info: zipfile.ZipInfo, size: int) -> None:
     name = info.filename
     if not name.endswith(_SUFFIX):
         raise FileFormatError("is no array: its name does not end in .npy")
-    if name.startswith(("/", "\\")) or ":" in name[:2] or ".." in name.replace("\\", "/").split("/"):
-        raise FileFormatError("has a name that leads out of the archive")
-    if info.orig_filename != info.filename:
-        raise FileFormatError("has a name with a null character")
+    flaw = _flaw_of(info.orig_filename)
+    if flaw is not None:
+        raise FileFormatError(f"has a name that {flaw}")
     if info.flag_bits & _ENCRYPTED:
         raise FileFormatError("is encrypted")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -224,7 +224,23 @@ def _check_member(info: zipfile.ZipInfo, size: int) -> None:
         raise FileFormatError(f"cannot have {info.file_size} bytes: it has {info.compress_size} in the archive")
 
 
+def _flaw_of(name: str) -> str | None:
+    """Say what is wrong with a member's name. Nothing is extracted here, but others may extract it."""
+    if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/"):
+        return "leads out of the archive"
+    if "\0" in name:
+        return "has a null character"
+    try:
+        count = len(name.encode())
+    except UnicodeEncodeError:
+        return "is not Unicode text"
+    return None if count <= _MAX_NAME else f"has {count} bytes; {_MAX_NAME} are the most"
+
+
 def _info(name: str, deflated: bool) -> zipfile.ZipInfo:
+    flaw = _flaw_of(name + _SUFFIX)
+    if flaw is not None:
+        raise ValueError(f"tensor {shown(name)} has a name that {flaw}, which a .npz file cannot hold")
     info = zipfile.ZipInfo(name + _SUFFIX)  # of 1980, the first date there is
     info.create_system = _UNIX
     info.compress_type = zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED

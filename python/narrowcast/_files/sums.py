@@ -13,7 +13,10 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Sums over pairs of a value and its cast, both finite, and counts over all pairs."""
+    """Sums over pairs of a value and its cast, both finite, and counts over all pairs.
+
+    The sums are inf where float64 cannot hold them.
+    """
 
     count: int = 0
     signal: float = 0.0  # of squares of the values
@@ -34,8 +37,8 @@ class Sums:
         given = list(parts)
         return cls(
             count=sum(part.count for part in given),
-            signal=math.fsum(part.signal for part in given),
-            noise=math.fsum(part.noise for part in given),
+            signal=_sum(part.signal for part in given),
+            noise=_sum(part.noise for part in given),
             overflowed=sum(part.overflowed for part in given),
             zeroed=sum(part.zeroed for part in given),
             became_nan=sum(part.became_nan for part in given),
@@ -43,19 +46,24 @@ class Sums:
 
     @property
     def sqnr(self) -> float:
-        """Signal to quantization noise ratio in dB: inf if no value changed, nan if there is no signal."""
+        """Signal to quantization noise ratio in dB: inf if no value changed, nan if the sums do not tell it.
+
+        They do not where all that changed became zero, infinite or NaN and left no noise that float64 can hold, where
+        there is no signal, and where either is beyond float64.
+        """
         if self.noise == 0:
-            return math.inf
-        return 10 * math.log10(self.signal / self.noise) if self.signal > 0 else math.nan
+            return math.nan if self.overflowed or self.zeroed or self.became_nan else math.inf
+        if self.signal == 0 or math.isinf(self.signal) or math.isinf(self.noise):
+            return math.nan
+        return 10 * (math.log10(self.signal) - math.log10(self.noise))  # the quotient may be beyond float64
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold; `sqnr_db` is None where it is not finite."""
-        sqnr = self.sqnr
+        """Return what JSON can hold; sums and `sqnr_db` are None where they are not finite."""
         return {
             "count": self.count,
-            "signal": self.signal,
-            "noise": self.noise,
-            "sqnr_db": sqnr if math.isfinite(sqnr) else None,
+            "signal": _finite(self.signal),
+            "noise": _finite(self.noise),
+            "sqnr_db": _finite(self.sqnr),
             "overflowed": self.overflowed,
             "zeroed": self.zeroed,
             "became_nan": self.became_nan,
@@ -64,4 +72,17 @@ class Sums:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Return what `as_dict` was made of."""
-        return cls(**{field: record[field] for field in cls.__slots__})
+        fields: dict[str, Any] = {field: record[field] for field in cls.__slots__}
+        return cls(**{field: math.inf if value is None else value for field, value in fields.items()})
+
+
+def _sum(parts: Iterable[float]) -> float:
+    """Add up numbers that are not negative."""
+    try:
+        return math.fsum(parts)
+    except OverflowError:
+        return math.inf
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
