@@ -47,34 +47,32 @@ NC_INLINE bool add_plain(const unsigned char* x, const unsigned char* y, uint32_
         for (size_t half = 0; half < 2; ++half) {
             const size_t i = at + half * (strip_bytes / 2);
             const U a = load(x + i), b = load(y + i), difference = fsub(a, b);
-            const U abs_a = band(a, magnitude);
-            largest_x = max_u(largest_x, abs_a);
-            smallest_x = min_u(smallest_x, abs_a);
+            largest_x = max_magnitude(largest_x, a);
+            smallest_x = min_magnitude(smallest_x, a);
             zeros = count(zeros, eq(band(b, magnitude), zero));
             if constexpr (Magnitudes) {
-                const U abs_difference = band(difference, magnitude);
-                largest_error = max_u(largest_error, abs_difference);
-                half_error[half] = fadd(half_error[half], abs_difference);
-            } else {
-                largest_error = bor(largest_error, difference); // tells zero from the rest
+                largest_error = max_magnitude(largest_error, difference);
+                half_error[half] = fadd(half_error[half], band(difference, magnitude));
             }
             half_x2[half] = fmul_add(a, a, half_x2[half]);
             half_error2[half] = fmul_add(difference, difference, half_error2[half]);
         }
     }
-    if constexpr (!Magnitudes)
-        largest_error = band(largest_error, magnitude);
     const U x2 = fadd(half_x2[0], half_x2[1]), error2 = fadd(half_error2[0], half_error2[1]);
-    // Inf and NaN of y are among the differences, and squares, that are too large. Bits of positive floats compare as
-    // integers.
+    if constexpr (!Magnitudes)
+        if (any(gt(splat(plain_sum), error2))) [[unlikely]]
+            for (size_t at = 0; at < strip_bytes; at += lanes * 4)
+                largest_error = max_magnitude(largest_error, fsub(load(x + at), load(y + at)));
+    // Inf and NaN of x and y are among the squares that are too large: a magnitude that is compared may have passed
+    // over a NaN. Bits of positive floats compare as integers.
     const auto lost = [=](U sum, U largest) NC_INLINE_LAMBDA {
         return gt(band(sub(zero, min_u(largest, one)), splat(plain_sum)), sum); // small, though not all were 0
     };
     U odd = count(zero, gt(largest_x, splat(limit)));
+    odd = count(odd, gt(band(x2, magnitude), splat(inf_f32 - 1)));
+    odd = count(odd, gt(band(error2, magnitude), splat(inf_f32 - 1)));
     if constexpr (Magnitudes)
         odd = count(odd, gt(largest_error, splat(plain_limit)));
-    else
-        odd = count(odd, gt(band(error2, magnitude), splat(inf_f32 - 1)));
     odd = count(odd, lost(x2, largest_x));
     odd = count(odd, lost(error2, largest_error));
     if (any(gt(odd, zero))) [[unlikely]]

@@ -71,6 +71,9 @@ NC_INLINE U fmul(U a, U b) { return as_bits(_mm256_mul_ps(as_float(a), as_float(
 NC_INLINE U fsub(U a, U b) { return as_bits(_mm256_sub_ps(as_float(a), as_float(b))); }
 NC_INLINE U fmul_add(U a, U b, U c) { return fadd(fmul(a, b), c); } // rounded once or twice: only for statistics
 NC_INLINE U count(U a, M m) { return sub(a, m); }                   // one more in the lanes of m
+// The larger and the smaller magnitude of a, which has no sign, and b.
+NC_INLINE U max_magnitude(U a, U b) { return max_u(a, band(b, splat(0x7fffffff))); }
+NC_INLINE U min_magnitude(U a, U b) { return min_u(a, band(b, splat(0x7fffffff))); }
 NC_INLINE bool any(M m) { return _mm256_movemask_epi8(m) != 0; }
 // Low 16 bits of each lane: a binary16 code. Immediate: 0 nearest-even, 1 down, 2 up, 3 toward zero.
 template <int Direction> NC_INLINE U float_to_half(U a) {

@@ -73,6 +73,9 @@ NC_INLINE U fmul(U a, U b) { return as_bits(_mm512_mul_ps(as_float(a), as_float(
 NC_INLINE U fsub(U a, U b) { return as_bits(_mm512_sub_ps(as_float(a), as_float(b))); }
 NC_INLINE U fmul_add(U a, U b, U c) { return as_bits(_mm512_fmadd_ps(as_float(a), as_float(b), as_float(c))); }
 NC_INLINE U count(U a, M m) { return _mm512_mask_sub_epi32(a, m, a, splat(0xffffffff)); }
+// The larger and the smaller magnitude; a NaN is passed over.
+NC_INLINE U max_magnitude(U a, U b) { return as_bits(_mm512_range_ps(as_float(a), as_float(b), 0x0b)); }
+NC_INLINE U min_magnitude(U a, U b) { return as_bits(_mm512_range_ps(as_float(a), as_float(b), 0x0a)); }
 NC_INLINE bool any(M m) { return m != 0; }
 // Low 16 bits of each lane: a binary16 code. Immediate: 0 nearest-even, 1 down, 2 up, 3 toward zero.
 template <int Direction> NC_INLINE U float_to_half(U a) {

@@ -74,6 +74,9 @@ NC_INLINE U fmul(U a, U b) { return as_bits(vmulq_f32(as_float(a), as_float(b)))
 NC_INLINE U fsub(U a, U b) { return as_bits(vsubq_f32(as_float(a), as_float(b))); }
 NC_INLINE U fmul_add(U a, U b, U c) { return as_bits(vfmaq_f32(as_float(c), as_float(a), as_float(b))); }
 NC_INLINE U count(U a, M m) { return vsubq_u32(a, m); }
+// The larger and the smaller magnitude of a, which has no sign, and b.
+NC_INLINE U max_magnitude(U a, U b) { return max_u(a, band(b, splat(0x7fffffff))); }
+NC_INLINE U min_magnitude(U a, U b) { return min_u(a, band(b, splat(0x7fffffff))); }
 NC_INLINE bool any(M m) { return vmaxvq_u32(m) != 0; }
 
 // Low 16 bits of each lane: a binary16 code. Direction: 0 nearest-even, 1 down, 2 up, 3 toward zero. The instruction
