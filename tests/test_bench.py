@@ -5,9 +5,10 @@ Nothing here looks at a speed: sizes are tiny and machines are busy.
 
 import json
 import os
+import pathlib
 import sys
 import tempfile
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 
 import numpy as np
 import pytest
@@ -373,3 +374,13 @@ def test_json_is_readable_by_others(run_file):
     data = json.loads(run_file.read_text())
     assert data["schema"] == results.SCHEMA
     assert {"machine", "settings", "rows", "calls", "notes"} <= set(data)
+
+
+def test_the_readmes_table_is_that_of_the_kept_result():
+    root = pathlib.Path(__file__).parents[1]
+    spec = spec_from_file_location("readme_table", root / "bench" / "readme_table.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (root / "README.md").read_text(encoding="utf-8")
+    assert module.table(results.load(root / "bench" / "results" / "amd-zen4.json")) in text
+    assert module.replace(text, results.load(root / "bench" / "results" / "amd-zen4.json")) == text
