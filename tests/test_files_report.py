@@ -9,6 +9,7 @@ import pytest
 import files
 import narrowcast as nc
 import oracle
+from narrowcast._files.sums import Sums
 
 
 @pytest.fixture
@@ -67,8 +68,11 @@ def test_sums_and_counts(dst, rounding, overflow, tmp_path, small_pieces):
         assert sums.noise == pytest.approx(facts["noise"], rel=1e-5), name
         if facts["noise"]:
             assert found[name].sqnr == pytest.approx(10 * math.log10(facts["signal"] / facts["noise"]), abs=1e-4)
+        elif facts["became_nan"] or facts["overflowed"]:
+            assert math.isnan(found[name].sqnr), name  # something changed, but nothing that has an error
         else:
-            assert found[name].sqnr == math.inf
+            lost = facts["overflowed"] or facts["zeroed"] or facts["became_nan"]
+            assert found[name].sqnr == pytest.approx(math.nan if lost else math.inf, nan_ok=True)
     for name in set(found) - set(wanted):
         assert (found[name].sums, found[name].sqnr) == (None, None)
     assert report.sums.overflowed == sum(facts["overflowed"] for facts in wanted.values())
@@ -114,6 +118,38 @@ def test_exact_and_empty_tensors(tmp_path):
     assert [row["sqnr_db"] for row in json.loads(report.to_json())["tensors"]] == [None] * 3
 
 
+def test_sums_that_float64_cannot_hold(tmp_path):
+    """Of large float64 values; a legal cast all the same, whose report says what it knows."""
+    x = np.full((2, 9000), 1e154)
+    source = files.write(tmp_path / "a.safetensors", {"x": files.tensor("float64", x)})
+    report = nc.cast_file(source, tmp_path / "b.safetensors", "float8_e4m3fn", overflow="saturate")
+    assert report.sums.overflowed == x.size
+    assert (report.sums.signal, report.sums.noise) == (math.inf, math.inf)
+    assert math.isnan(report.sums.sqnr)
+    (row,) = json.loads(report.to_json())["tensors"]
+    assert (row["signal"], row["noise"], row["sqnr_db"]) == (None, None, None)
+    assert Sums.from_dict(row) == report.sums
+
+
+def test_a_total_that_float64_cannot_hold():
+    """Of parts that it holds."""
+    part = Sums(1, signal=1.5e308, noise=1e-30)
+    total = Sums.total([part, part])
+    assert (total.signal, total.noise) == (math.inf, 2e-30)
+    assert part.sqnr == pytest.approx(10 * (math.log10(1.5) + 308 + 30))
+    assert Sums(1, signal=1e300, noise=1e-300).sqnr == pytest.approx(6000)  # the quotient is beyond float64
+
+
+@pytest.mark.parametrize(("value", "field"), [(1e-300, "zeroed"), (1e300, "overflowed"), (-np.inf, "became_nan")])
+def test_nothing_left_is_not_exact(value, field, tmp_path):
+    """Values of which no square is left in the sums have changed all the same."""
+    source = files.write(tmp_path / "a.safetensors", {"x": files.tensor("float64", np.full(5, value))})
+    report = nc.cast_file(source, tmp_path / "b.safetensors", "float8_e4m3fn")
+    assert getattr(report.sums, field) == 5
+    assert math.isnan(report.sums.sqnr)
+    assert report.as_dict()["total"]["sqnr_db"] is None
+
+
 def test_json(tmp_path):
     """Everything of the report, with the names that the documentation has."""
     tensors = {
@@ -142,3 +178,28 @@ def test_json(tmp_path):
     assert first["sqnr_db"] == report.tensors[0].sqnr
     assert {"from": "int64", "to": "int64", "bytes_after": 24}.items() <= copied.items()
     assert "sqnr_db" not in copied
+
+
+def test_json_of_what_is_not_finite(tmp_path):
+    """JSON knows neither infinities nor NaN, nor has a name that is no UTF-8 a place in it but as ASCII."""
+    from narrowcast._files.report import CastReport, TensorReport
+    from narrowcast._files.sums import Sums
+
+    sums = Sums(count=3, signal=math.inf, noise=math.inf)
+    tensor = TensorReport("x", "float64", "float32", 3, 24, 12, math.nan, sums)
+    report = CastReport(tmp_path / "a\udcff", tmp_path / "b", "float32", (tensor,), math.nan)
+    found = json.loads(report.to_json().encode("utf-8"), parse_constant=pytest.fail)
+    assert found["source"] == str(report.source)
+    assert (found["seconds"], found["tensors"][0]["signal"], found["total"]["noise"]) == (None, None, None)
+    assert found["total"]["count"] == 3
+
+
+def test_tables_cannot_steer_a_terminal(tmp_path, capsys):
+    """Neither in a row nor in the list of the worst."""
+    from narrowcast._files.report import print_report
+
+    source = files.write(tmp_path / "a.safetensors", {"a\x1b[31m\nb\r\u202e é": files.floats(1, (16,))})
+    print_report(nc.cast_file(source, tmp_path / "b.safetensors", "bfloat16"))
+    out = capsys.readouterr().out
+    assert out.count("a\\x1b[31m\\nb\\r\\u202e é") == 2
+    assert all(c.isprintable() for line in out.splitlines() for c in line)

@@ -79,6 +79,17 @@ def test_the_directory(directory, tmp_path):
     assert set(files.names(tmp_path / "cast")) == {*files.names(directory), "narrowcast.json"}
 
 
+def test_float8_beside_others_loads(llama, directory, tmp_path):
+    """transformers makes no model in FP8: the configuration keeps float32, and the weights in FP8 are widened."""
+    nc.cast_file(directory, tmp_path / "cast", "float8_e4m3fn", only="*mlp*")
+    assert (tmp_path / "cast" / "config.json").read_bytes() == (directory / "config.json").read_bytes()
+    loaded = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "cast", dtype="auto").eval()
+    assert loaded.dtype == torch.float32
+    for name, weight in llama.state_dict().items():
+        wanted = weight.to(torch.float8_e4m3fn).to(torch.float32) if "mlp" in name else weight
+        assert torch.equal(loaded.state_dict()[name], wanted), name
+
+
 def test_float8_loads_and_is_close(llama, directory, tokens, tmp_path):
     """Down to FP8 and up again: a model that transformers runs, and that is not far off."""
     nc.cast_file(directory, tmp_path / "narrow", "float8_e4m3fn", only="*_proj.weight")

@@ -195,6 +195,8 @@ def _unpaired(pairs: np.ndarray[Any, Any], name: str) -> tuple[np.ndarray[Any, A
     """Return the elements of torch's pairs of FP4, along the last dimension."""
     if pairs.ndim == 0:
         raise ValueError(f"tensor {name!r} is a pair of FP4 without a dimension; allowed is at least one: reshape it")
+    if pairs.shape[-1] > 1 and pairs.strides[-1] != 1:  # pairs lie along another dimension, if it is a transpose
+        raise ValueError(f"tensor {name!r} has pairs of FP4 across its last dimension; make it contiguous")
     row = _formats.BY_NAME["float4_e2m1fn"]
     codes = _unpacked(np.ascontiguousarray(pairs).reshape(-1), 2 * pairs.size, row.bits)
     return codes.view(row.dtype).reshape(*pairs.shape[:-1], 2 * pairs.shape[-1]), row.name

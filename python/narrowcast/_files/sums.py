@@ -72,8 +72,9 @@ class Sums:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Return what `as_dict` was made of."""
-        fields: dict[str, Any] = {field: record[field] for field in cls.__slots__}
-        return cls(**{field: math.inf if value is None else value for field, value in fields.items()})
+        found = ((field, record[field]) for field in cls.__slots__)
+        fields: dict[str, Any] = {field: math.inf if value is None else value for field, value in found}
+        return cls(**fields)
 
 
 def _sum(parts: Iterable[float]) -> float:
