@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -52,12 +53,7 @@ def test_everything_arrives(model, out):
     old, new = (json.loads((folder / INDEX).read_text()) for folder in (model, out / "new"))
     assert new == old | {"metadata": {"total_size": size, "note": "kept"}}
     assert list(new["weight_map"]) == list(old["weight_map"])
-    config = json.loads((out / "new" / "config.json").read_text())
-    wanted = json.loads(before["config.json"])
-    wanted["torch_dtype"] = wanted["dtype"] = "float8_e4m3fn"
-    wanted["text_config"]["dtype"] = "torch.float8_e4m3fn"
-    assert config == wanted
-    assert list(config) == list(wanted)
+    assert (out / "new" / "config.json").read_bytes() == before["config.json"]  # models cannot be made in FP8
     for name in ("tokenizer.json", "README.md", "empty.txt", "1_Pooling/config.json"):
         assert (out / "new" / name).read_bytes() == before[name]
     assert report.complete
@@ -79,7 +75,10 @@ def test_the_manifest_holds(model, out):
     for name, row in manifest["files"].items():
         assert row["bytes"] == len(found[name])
         assert row["sha256"] == hashlib.sha256(found[name]).hexdigest()
-        assert row["source"] == [(model / name).stat().st_size, (model / name).stat().st_mtime_ns]
+        data = (model / name).read_bytes()
+        ends = data if len(data) <= 1 << 17 else data[: 1 << 16] + data[-(1 << 16) :]
+        facts = [len(data), (model / name).stat().st_mtime_ns, hashlib.sha256(ends).hexdigest()]
+        assert row["source"] == facts
     assert manifest["options"]["format"] == "bfloat16"
 
 
@@ -107,6 +106,7 @@ def test_a_second_call(model, out):
 def test_a_result_is_a_source(model, out):
     """Down and up again; the manifest of the first is not carried on."""
     nc.cast_file(model, out / "narrow", "bfloat16")
+    assert json.loads((out / "narrow" / "config.json").read_text())["torch_dtype"] == "bfloat16"
     nc.cast_file(out / "narrow", out / "wide", "float32")
     narrow = files.read(out / "narrow" / "model-00001-of-00003.safetensors")
     wide = files.read(out / "wide" / "model-00001-of-00003.safetensors")
@@ -129,12 +129,91 @@ def test_only_skip_and_dry_run(model, out):
     assert files.names(out) == ["new"]
 
 
-def test_overflow_names_the_tensor(model, out):
-    """And the file; what is done already stays for another try with the same options."""
+def same_times(*folders):
+    """Give every file the one time that archives and images have."""
+    for folder in folders:
+        for path in folder.rglob("*"):
+            os.utime(path, ns=(0, 0))
+
+
+def test_models_that_look_the_same(model, out, tmp_path):
+    """Of the same names, sizes and times: neither a result nor what is half done passes for that of the other."""
+    other = files.make_model(tmp_path / "other")
+    shard = "model-00001-of-00003.safetensors"
+    tensors = files.read(other / shard)
+    tensors["layers.0.weight"] = files.floats(99, tensors["layers.0.weight"][1].shape)
+    files.write(other / shard, tensors, {"format": "pt"})
+    same_times(model, other)
+    nc.cast_file(model, out / "done", "bfloat16")
+    with pytest.raises(FileExistsError, match="--force"):
+        nc.cast_file(other, out / "done", "bfloat16")
+    for rank in range(2):
+        nc.cast_file(model, out / "new", "bfloat16", rank=rank, world=3)
+    nc.cast_file(other, out / "new", "bfloat16")
+    wanted = {name: files.expected(given, "bfloat16") for name, given in tensors.items()}
+    files.assert_same(files.read(out / "new" / shard), wanted)
+
+
+@pytest.mark.parametrize("where", [100, -1])
+def test_another_model_in_the_same_place(where, model, out):
+    """The path, names, sizes and times are the same, only bytes are not: what is done is done again."""
+    shard = model / "model-00001-of-00003.safetensors"
+    files.write(shard, files.read(shard) | {"big": files.floats(5, (90_000,))})
+    (model / INDEX).unlink()
+    same_times(model)
+    nc.cast_file(model, out / "done", "bfloat16")
+    for rank in range(2):
+        nc.cast_file(model, out / "new", "bfloat16", rank=rank, world=3)
+    raw = bytearray(shard.read_bytes())
+    at = raw.index(b'"layers.0.bias"') + 8 if where == 100 else len(raw) - 1
+    raw[at] ^= 1
+    shard.write_bytes(raw)
+    same_times(model)
+    with pytest.raises(FileExistsError, match="--force"):
+        nc.cast_file(model, out / "done", "bfloat16")
+    nc.cast_file(model, out / "new", "bfloat16")
+    wanted = {name: files.expected(given, "bfloat16") for name, given in files.read(shard).items()}
+    files.assert_same(files.read(out / "new" / shard.name), wanted)
+
+
+@pytest.mark.parametrize("name", ["model-00002-of-00003.safetensors", "tokenizer.json", "config.json", INDEX])
+def test_a_result_that_was_changed(name, model, out):
+    """It does not pass for complete, though its sizes are right."""
+    nc.cast_file(model, out / "new", "bfloat16")
+    whole = files.contents(out / "new")
+    raw = bytearray(whole[name])
+    raw[-1] ^= 1
+    (out / "new" / name).write_bytes(raw)
+    with pytest.raises(FileExistsError, match=rf"has been changed \({name}\).*--force"):
+        nc.cast_file(model, out / "new", "bfloat16")
+    assert nc.cast_file(model, out / "new", "bfloat16", force=True).complete
+    assert files.contents(out / "new") == whole
+
+
+def test_empty_directories(model, out):
+    (model / "a" / "b").mkdir(parents=True)
+    nc.cast_file(model, out / "new", "bfloat16")
+    assert files.contents(out / "new").keys() == files.contents(model).keys() | {MANIFEST}
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "not JSON", '{"job": 1, "files": {}}'])
+def test_another_file_of_the_name_of_the_manifest(text, model, out):
+    (model / MANIFEST).write_text(text)
+    with pytest.raises(ValueError, match=r"narrowcast\.json has the name of the manifest.*rename it"):
+        nc.cast_file(model, out / "new", "bfloat16")
+    assert files.names(out) == []
+    (model / MANIFEST).rename(model / "1_Pooling" / MANIFEST)
+    nc.cast_file(model, out / "new", "bfloat16")
+    assert (out / "new" / "1_Pooling" / MANIFEST).read_text() == text
+
+
+def test_overflow_leaves_nothing(model, out):
+    """The same call could never come to its end, and the error names the tensor."""
     with pytest.raises(OverflowError, match=r"layers\.0\.norm\[\d+\] is [\d.]+, beyond the largest float8_e4m3fn"):
         nc.cast_file(model, out / "new", "float8_e4m3fn", overflow="raise")
-    assert not (out / "new").exists()
-    assert [name for name in files.names(out) if not name.endswith("-partial")] == []
+    assert files.names(out) == []
+    with pytest.raises(OverflowError, match=r"partial can be removed once all processes have ended"):
+        nc.cast_file(model, out / "new", "float8_e4m3fn", overflow="raise", world=2)
 
 
 def test_stochastic_does_not_depend_on_shards(tmp_path, out):
@@ -257,6 +336,8 @@ def point(folder, shard):
     set_in_index(folder, weight_map=index["weight_map"] | {"layers.0.weight": shard})
 
 
+NESTED = '{"dtype": "float32", "a": ' + "[" * 3000 + "]" * 3000 + "}"
+
 BAD = {
     "dots": (lambda m: point(m, "../model-00001-of-00003.safetensors"), "out of the directory"),
     "hidden dots": (lambda m: point(m, "a/../../x.safetensors"), "out of the directory"),
@@ -281,6 +362,10 @@ BAD = {
     "huge index": (lambda m: os.truncate(m / INDEX, 10**11), "larger than"),
     "broken config": (lambda m: (m / "config.json").write_text("{'a': 1}"), "not valid JSON"),
     "deep config": (lambda m: (m / "config.json").write_text('{"a":' * 99_999 + "1" + "}" * 99_999), "not valid JSON"),
+    "list too deep to write": (
+        lambda m: (m / "config.json").write_text(NESTED),
+        "cannot be written anew|not valid JSON",
+    ),
     "duplicate config": (lambda m: (m / "config.json").write_text('{"b": {"a": 1, "a": 2}}'), "twice"),
     "truncated shard": (lambda m: os.truncate(m / "model-00003-of-00003.safetensors", 500), "model-00003-of-00003"),
     "broken array": (lambda m: (m / "1_Pooling" / "extra.npy").write_bytes(b"x" * 200), r"extra\.npy"),
@@ -316,26 +401,80 @@ def test_indices_of_other_files(model, out):
     assert (out / "new" / "pytorch_model-1.bin").read_bytes() == b"\x80abc"
 
 
+def test_unrelated_indices(model, out):
+    """Only an index of safetensors shards must be one; any other file of such a name is copied as it is."""
+    texts = {"docs.index.json": '{"a": 1}', "list.index.json": "[1]", "broken.index.json": "no JSON"}
+    for name, text in texts.items():
+        (model / name).write_text(text)
+    nc.cast_file(model, out / "new", "float16")
+    assert {name: (out / "new" / name).read_text() for name in texts} == texts
+
+
 def test_configurations(model, out):
-    """Formats that torch has no name for leave the configuration alone; FP4 has torch's name."""
-    for dst, name in {
-        "float4_e2m1fn": "float4_e2m1fn_x2",
-        "float8_e8m0fnu": "float8_e8m0fnu",
-        "float6_e3m2fn": "float32",
-    }.items():
+    """The target takes the place of float dtypes everywhere but in what a quantizer is told."""
+    old = {
+        "dtype": "float16",
+        "quantization_config": {"dtype": "float16", "parts": [{"dtype": "float16"}]},
+        "parts": [{"torch_dtype": "torch.bfloat16", "dtype": "int8"}, 3, [{"dtype": "float8_e4m3fn"}]],
+        "name": "☃",
+    }
+    (model / "config.json").write_text("\ufeff" + json.dumps(old), encoding="utf-8")
+    nc.cast_file(model, out / "new", "tfloat32")
+    new = (out / "new" / "config.json").read_text(encoding="utf-8")
+    assert "☃" in new
+    assert list(json.loads(new)) == list(old)
+    assert json.loads(new) == old | {
+        "dtype": "float32",
+        "parts": [{"torch_dtype": "torch.float32", "dtype": "int8"}, 3, [{"dtype": "float32"}]],
+    }
+
+
+def test_configurations_that_stay(model, out):
+    """Where torch can make no model in the target, and where there is no float dtype."""
+    before = (model / "config.json").read_bytes()
+    for dst in ("float4_e2m1fn", "float8_e8m0fnu", "float6_e3m2fn", "float8_e5m2"):
         nc.cast_file(model, out / dst, dst, only="*.weight")
-        assert json.loads((out / dst / "config.json").read_text())["torch_dtype"] == name
+        assert (out / dst / "config.json").read_bytes() == before
     for text in ("[]", '{"torch_dtype": null}', '{"dtype": {"dtype": 4}}', '{"torch_dtype": "auto"}'):
         (model / "config.json").write_text(text)
         nc.cast_file(model, out / "new", "float16", force=True)
         assert (out / "new" / "config.json").read_text() == text
 
 
-def test_a_folder_of_nothing_but_a_configuration(model, out):
+def test_configurations_beside_nothing_that_was_cast(model, out):
+    """A configuration speaks of the files beside and below it."""
     (model / "2_Dense").mkdir()
-    (model / "2_Dense" / "config.json").write_text('{"dtype": "float32"}')
-    nc.cast_file(model, out / "new", "bfloat16")
-    assert json.loads((out / "new" / "2_Dense" / "config.json").read_text()) == {"dtype": "bfloat16"}
+    old = '{"dtype": "float32"}'
+    (model / "2_Dense" / "config.json").write_text(old)
+    (model / "1_Pooling" / "config.json").write_text(old)
+    before = (model / "config.json").read_bytes()
+    nc.cast_file(model, out / "new", "bfloat16", skip="extra")
+    assert (out / "new" / "2_Dense" / "config.json").read_text() == old
+    assert (out / "new" / "1_Pooling" / "config.json").read_text() == old
+    assert (out / "new" / "config.json").read_bytes() != before
+    nc.cast_file(model, out / "none", "bfloat16", skip="*")
+    assert (out / "none" / "config.json").read_bytes() == before
+    nc.cast_file(model, out / "below", "bfloat16", only="extra")
+    assert (out / "below" / "config.json").read_bytes() != before
+    assert json.loads((out / "below" / "1_Pooling" / "config.json").read_text()) == {"dtype": "bfloat16"}
+
+
+def test_half_a_surrogate_pair(model, out):
+    """JSON in UTF-8 can say it, and says it again."""
+    (model / "config.json").write_text(r'{"dtype": "float32", "name": "\ud800"}')
+    nc.cast_file(model, out / "new", "float16")
+    text = (out / "new" / "config.json").read_text()
+    assert json.loads(text) == {"dtype": "float16", "name": "\ud800"}
+
+
+def test_many_keys_that_come_twice(model, out):
+    """Found in the time that reading them takes."""
+    keys = ", ".join(f'"{i}": 1' for i in range(60_000))
+    (model / "config.json").write_text(f'{{{keys}, "59999": 2}}')
+    begin = time.process_time()
+    with pytest.raises(ValueError, match="'59999' is there twice"):
+        nc.cast_file(model, out / "new", "float16")
+    assert time.process_time() - begin < 10  # comparing each with each takes minutes
 
 
 def test_odd_names(tmp_path, out):

@@ -189,10 +189,17 @@ def test_the_report_of_two_runs(interrupted, model, out):
     assert facts(report) == facts(whole)
 
 
-@pytest.mark.parametrize("damage", ["bit", "shorter", "longer", "gone", "record", "record cut"])
+def read_record(path):
+    return json.loads(path.read_text().partition("\n")[2])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["bit", "shorter", "longer", "gone", "record", "record cut", "record bit", "[]", "null", "{}", "", '{"source": 1}'],
+)
 def test_damaged_files_are_done_again(damage, interrupted, model, out, monkeypatch):
     victim = sorted(interrupted.rglob("*.safetensors"))[1]
-    records = {json.loads(p.read_text())["source"][0]: p for p in (interrupted.parent / "done").iterdir()}
+    records = {read_record(p)["source"][0]: p for p in (interrupted.parent / "done").iterdir()}
     if damage == "bit":
         raw = bytearray(victim.read_bytes())
         raw[-1] ^= 1
@@ -203,8 +210,13 @@ def test_damaged_files_are_done_again(damage, interrupted, model, out, monkeypat
         victim.unlink()
     elif damage == "record":
         records[victim.name].unlink()
-    else:
+    elif damage == "record cut":
         os.truncate(records[victim.name], 100)
+    elif damage == "record bit":
+        text = records[victim.name].read_text()
+        records[victim.name].write_text(text.replace('"overflowed": 0', '"overflowed": 1'))
+    else:
+        records[victim.name].write_text(damage)
     assert victim.name in cast_and_count(monkeypatch, model, out / "new")
     nc.cast_file(model, out / "whole", "bfloat16")
     assert files.contents(out / "new") == files.contents(out / "whole")
@@ -236,6 +248,18 @@ def test_a_source_that_changes_meanwhile(model, out):
     assert not (out / "new").exists()
     assert nc.cast_file(model, out / "new", "bfloat16").complete
     assert files.names(out) == ["new"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_a_configuration_that_changes_meanwhile(name, model, out):
+    text = (model / name).read_text()
+
+    def change(done, total):
+        (model / name).write_text(text + " ")
+
+    with pytest.raises(ValueError, match=rf"{name} was changed while it was read"):
+        nc.cast_file(model, out / "new", "bfloat16", progress=change)
+    assert not (out / "new").exists()
 
 
 def test_other_options_begin_anew(interrupted, model, out):

@@ -296,8 +296,95 @@ def test_two_writers_of_one_file(tmp_path):
     assert files.names(tmp_path) == ["a.safetensors", "b.safetensors"]
 
 
+@pytest.fixture
+def umask():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def modes(folder):
+    found = {path.relative_to(folder).as_posix(): path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+    return found | {".": folder.stat().st_mode & 0o777}
+
+
+def test_a_private_model_stays_private(tmp_path, umask):
+    """At every moment, and programs stay programs; what others may write is as the umask says."""
+    model, out = files.make_model(tmp_path / "model"), tmp_path / "out"
+    out.mkdir()
+    (model / "empty").mkdir()
+    for path in (model, *model.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    (model / "README.md").chmod(0o755)
+    (model / "tokenizer.json").chmod(0o666)
+    (model / "empty.txt").chmod(0o440)  # one's own result can be changed and removed
+    (model / "empty").chmod(0o555)
+    wanted = modes(model) | {"narrowcast.json": 0o644, "tokenizer.json": 0o644, "empty.txt": 0o640, "empty": 0o755}
+
+    def look(*_):
+        (staging,) = out.iterdir()
+        assert staging.stat().st_mode & 0o777 == 0o700
+
+    nc.cast_file(model, out / "new", "float16", progress=look)
+    assert modes(out / "new") == wanted
+    shard = model / "model-00001-of-00003.safetensors"
+
+    def look_at_the_file(*_):
+        (unfinished,) = (path for path in out.iterdir() if path.name != "new")
+        assert unfinished.stat().st_mode & 0o777 == 0o600
+
+    nc.cast_file(shard, out / "one.safetensors", "float16", progress=look_at_the_file)
+    assert (out / "one.safetensors").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("what", ["", "tree", "scratch", "done", "tree/1_Pooling"])
+@pytest.mark.parametrize("how", ["other", "link", "file"])
+def test_a_staging_directory_of_another(how, what, tmp_path):
+    """Nobody can put finished files under another one's name."""
+    if how == "other" and os.geteuid() != 0:
+        pytest.skip("only root can give a directory away")
+    model, target = files.make_model(tmp_path / "model"), tmp_path / "new"
+    nc.cast_file(model, target, "float16", world=2)
+    (staging,) = tmp_path.glob(".new.*-partial")
+    victim = staging / what
+    if how == "other":
+        os.chown(victim, NOBODY, NOBODY)
+    else:
+        victim.rename(tmp_path / "elsewhere")
+        if how == "link":
+            victim.symlink_to(tmp_path / "elsewhere")
+        else:
+            victim.touch()
+    with pytest.raises(ValueError, match=r"is a link or not yours"):
+        nc.cast_file(model, target, "float16")
+    assert not target.exists()
+
+
+def test_a_mount_point_is_not_replaced(tmp_path):
+    """That is said before hours of work."""
+    model = files.make_model(tmp_path / "model")
+    with files.small_disk("size=1m") as disk:
+        with pytest.raises(ValueError, match="is a mount point"):
+            nc.cast_file(model, disk, "float16", force=True)
+        assert files.names(disk) == []
+        nc.cast_file(model, disk / "new", "float16")
+
+
+def test_long_names_of_directories(tmp_path):
+    """As long as the system allows; two that differ at the end only do not share what is unfinished."""
+    model, out = files.make_model(tmp_path / "model"), tmp_path / "out"
+    out.mkdir()
+    targets = [out / ("é" * 127 + end) for end in "ab"]
+    for target in targets:
+        nc.cast_file(model, target, "float16", world=2)
+    assert len(files.names(out)) == 2
+    for target in targets:
+        nc.cast_file(model, target, "float16", rank=1, world=2)
+    assert files.names(out) == sorted(target.name for target in targets)
+
+
 def test_modes_and_long_names(tmp_path):
-    """A new file has the permissions of any new file, and its name may be as long as the system allows."""
+    """A new file has the permissions of its source, and its name may be as long as the system allows."""
     name = "é" * 121 + ".safetensors"  # 254 bytes
     source = make(tmp_path)
     nc.cast_file(source, tmp_path / name, "float16")

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -34,14 +35,16 @@ class AtomicFile:
         Whether a file that is there already is replaced; else `commit` raises FileExistsError.
     scratch : Path, optional
         The directory of the unfinished file, on the same file system; that of `path` by default.
+    mode : int
+        Permissions of the file from its first moment on, less those that the umask takes away.
     """
 
-    def __init__(self, path: Path, *, replace: bool = False, scratch: Path | None = None) -> None:
+    def __init__(self, path: Path, *, replace: bool = False, scratch: Path | None = None, mode: int = 0o666) -> None:
         self.path = path
         self._replace = replace
         beside = path if scratch is None else scratch / path.name
         _remove_abandoned(beside)
-        self.temporary, descriptor = _create_beside(beside)
+        self.temporary, descriptor = _create_beside(beside, mode)
         self.file: BinaryIO = os.fdopen(descriptor, "w+b")
 
     def commit(self) -> None:
@@ -67,9 +70,11 @@ class AtomicFile:
         self.temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes, *, replace: bool = False, scratch: Path | None = None) -> None:
+def write_bytes(
+    path: Path, data: bytes, *, replace: bool = False, scratch: Path | None = None, mode: int = 0o666
+) -> None:
     """Write a small file, whole or not at all."""
-    with AtomicFile(path, replace=replace, scratch=scratch) as target:
+    with AtomicFile(path, replace=replace, scratch=scratch, mode=mode) as target:
         target.file.write(data)
         target.commit()
 
@@ -86,17 +91,24 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _prefix(path: Path) -> str:
+def mode_like(path: Path) -> int:
+    """Return the permissions for what is made of a file or directory: the same, and its owner may change it."""
+    mode = path.stat().st_mode
+    return (mode & 0o777) | (0o700 if stat.S_ISDIR(mode) else 0o600)
+
+
+def hidden_prefix(path: Path) -> str:
+    """Return how the names of unfinished things beside a path begin: hidden, and short enough for an ending."""
     return f".{os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])}."
 
 
-def _create_beside(path: Path) -> tuple[Path, int]:
-    """Create a file of a new name in the directory of `path`, with the permissions of any new file, and lock it."""
+def _create_beside(path: Path, mode: int) -> tuple[Path, int]:
+    """Create a file of a new name in the directory of `path`, and lock it."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     while True:
-        name = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{_SUFFIX}")
+        name = path.with_name(f"{hidden_prefix(path)}{secrets.token_hex(4)}{_SUFFIX}")
         try:
-            descriptor = os.open(name, flags, 0o666)
+            descriptor = os.open(name, flags, mode)
         except FileExistsError:
             continue
         if fcntl is None:
@@ -123,7 +135,7 @@ def _rename_new(source: Path, target: Path) -> None:
 def _remove_abandoned(path: Path) -> None:
     if fcntl is None:
         return
-    prefix = _prefix(path)
+    prefix = hidden_prefix(path)
     for found in path.parent.iterdir():
         if not (found.name.startswith(prefix) and found.name.endswith(_SUFFIX)):
             continue

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from narrowcast import _config
 from narrowcast._astype import Overflow, Rounding
 from narrowcast._files import engines, model, ranks, single
+from narrowcast._files.container import FileFormatError
 from narrowcast._files.job import Job
 from narrowcast._files.options import CastOptions, make_options
 from narrowcast._files.report import CastReport, TensorReport
@@ -121,6 +122,10 @@ def cast_file(
     source, target = _check_paths(Path(src), Path(dst))
     begin = time.perf_counter()
     if not source.is_dir():
+        if dask is not None or ray is not None:
+            raise ValueError(
+                f"{'ray' if dask is None else 'dask'} is given; allowed for directories, and {src} is a file"
+            )
         if target.suffix != source.suffix:
             raise ValueError(f"{dst} ends in {target.suffix!r}; allowed is the ending of the source, {source.suffix!r}")
         return _cast_single(source, target, options, workers, force, dry_run, rank, progress, begin)
@@ -129,10 +134,17 @@ def cast_file(
         return CastReport(source, target, options.format, tuple(tensors), 0.0, False, len(job.work), 0)
     if job.replaces is None and target.exists():
         if job.is_complete():
+            job.verify(rank, world)
             job.clean()  # a process may have been killed before it could
             return CastReport(source, target, options.format, (), 0.0, True, len(job.work), len(job.work))
         raise existing(target)
-    return _cast_directory(job, rank, world, dask, ray, progress, begin)
+    try:
+        return _cast_directory(job, rank, world, dask, ray, progress, begin)
+    except OverflowError:  # which would come again
+        raise
+    except Exception as error:
+        error.add_note("finished files are kept, and the same command goes on with the others")
+        raise
 
 
 def _check_paths(src: Path, dst: Path) -> tuple[Path, Path]:
@@ -175,7 +187,7 @@ def _cast_single(
     if target.exists() and not force:
         raise existing(target)
     single.check_from_format([source], options.from_format)
-    if dry_run or options.only:  # else the cast itself checks all that this would
+    if dry_run or options.only or options.skip:  # else the cast itself checks all that this would
         tensors = _plan_file(source, options, "")
         single.check_names(options, [tensor.name for tensor in tensors])
     if dry_run or rank != 0:
@@ -201,22 +213,29 @@ def _plan_directory(
     source: Path, target: Path, options: CastOptions, threads: int, force: bool, follow_symlinks: bool
 ) -> tuple[Job, list[TensorReport]]:
     """Read every header and index, so that what is wrong is said before anything is written."""
+    if force and os.path.ismount(target):
+        raise ValueError(f"{target} is a mount point, which nothing can replace; allowed is a place in it")
     items = model.scan(source, follow_symlinks=follow_symlinks)
     tensors: list[TensorReport] = []
     names: dict[str, set[str]] = {}
+    planned: dict[str, list[dict[str, object]]] = {}
     for item in items:
         if item.kind == "tensors":
-            planned = _plan_file(source / item.path, options, item.path)
-            names[item.path] = {tensor.name for tensor in planned}
-            tensors += planned
+            found = _plan_file(source / item.path, options, item.path)
+            names[item.path] = {tensor.name for tensor in found}
+            planned[item.path] = [tensor.as_dict() for tensor in found]
+            tensors += found
     single.check_from_format([source / path for path in names], options.from_format)
     if not names:
         raise ValueError(f"{source} has no files of tensors; those end in {', '.join(single.KINDS)}")
     for item in items:
         if item.kind == "index":
             model.check_index(source, item, names)
-        elif item.kind == "config":
-            model.read_json(source / item.path)
+        if item.kind in ("index", "config"):
+            try:
+                model.rewritten(source, item, options.format, planned)
+            except RecursionError as error:  # nested too deep for that
+                raise FileFormatError(f"{source / item.path}: cannot be written anew ({error})") from None
     single.check_names(options, [tensor.name for tensor in tensors])
     replaces = target.stat().st_ino if force and target.exists() else None
     return Job(source, target, options, tuple(items), threads, replaces), tensors
@@ -239,6 +258,11 @@ def _cast_directory(
     except FileNotFoundError:
         if not job.is_complete():  # else another process has finished it all, and taken the staging directory away
             raise
+    except OverflowError as error:  # it comes again, so nobody will go on with what is done
+        if world > 1:
+            raise OverflowError(f"{error}; {job.staging} can be removed once all processes have ended") from None
+        job.discard()
+        raise
     ours = [record for item in mine if (record := job.record(item)) is not None]
     records = job.finish(settle=world > 1)
     shown = ours if not records else list(records.values())
@@ -261,6 +285,6 @@ def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
         nonlocal done
         with lock:
             done += count
-            report(done, total)
+            report(min(done, total), total)  # a compressed file holds more than its size
 
     return advance

@@ -5,10 +5,11 @@ Nothing is cast or written here.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -17,42 +18,79 @@ from narrowcast._files.container import FileFormatError
 from narrowcast._files.single import is_tensor_file
 
 MANIFEST: Final = "narrowcast.json"  # in every directory made here
+_MANIFEST_KEYS: Final = frozenset(("job", "options", "files"))
 
-# "tensors" are cast, "file" copied; the others are rewritten once all tensors are done.
-Kind: TypeAlias = Literal["tensors", "file", "index", "config"]
+# "tensors" are cast, "file" copied, "directory" made; the others are rewritten once all tensors are done.
+Kind: TypeAlias = Literal["tensors", "file", "index", "config", "directory"]
+
+_END_BYTES: Final = 1 << 16
 
 _INDEX_SUFFIX: Final = ".index.json"
+_SHARDS_SUFFIX: Final = ".safetensors.index.json"
 _CONFIG_NAME: Final = "config.json"
 _DTYPE_KEYS: Final = ("torch_dtype", "dtype")
 _LARGEST_JSON: Final = 100_000_000  # bytes; an index of a million tensors has about as many
-# What torch calls the formats that it names in another way; it has no name for the others of 6 bits.
-_TORCH_NAMES: Final = {"float4_e2m1fn": "float4_e2m1fn_x2", "tfloat32": "float32"}
-_NO_TORCH_NAME: Final = frozenset(
-    ("float6_e2m3fn", "float6_e3m2fn", "float8_e4m3", "float8_e3m4", "float8_e4m3b11fnuz")
-)
+_QUANTIZATION_KEY: Final = "quantization_config"  # whose dtypes say how a quantizer computes
+# The formats that a configuration can ask for: models are made with torch's default dtype set to it, which is one of
+# these. By any other, FP8 among them, transformers loads nothing.
+_DEFAULT_DTYPES: Final = {name: name for name in ("float64", "float32", "float16", "bfloat16")} | {
+    "tfloat32": "float32"
+}
 
 
 class Item(NamedTuple):
-    """A file of the directory."""
+    """A file or directory of the directory."""
 
     path: str  # relative, with slashes
     kind: Kind
     size: int
     mtime_ns: int
+    ends: str  # see `facts`
+
+    @property
+    def facts(self) -> tuple[int, int, str]:
+        """What tells this file from another of its name: size, time, and SHA-256 of its beginning and end."""
+        return self.size, self.mtime_ns, self.ends
+
+
+def facts(path: Path) -> tuple[int, int, str]:
+    """Return the facts of a file as it is now.
+
+    Archives and images give all files one time, and models of one architecture have files of the same sizes: the
+    first and last 64 KiB tell them apart, and cost the same for a file of any size.
+    """
+    with path.open("rb") as file:
+        found = os.fstat(file.fileno())
+        digest = hashlib.sha256(file.read(_END_BYTES))
+        file.seek(max(_END_BYTES, found.st_size - _END_BYTES))
+        digest.update(file.read(_END_BYTES))
+    return found.st_size, found.st_mtime_ns, digest.hexdigest()
 
 
 def scan(root: Path, *, follow_symlinks: bool) -> list[Item]:
-    """List the files of a directory, sorted by path; refuse links that lead out of it."""
+    """List the files and directories below a directory, sorted by path; refuse links that lead out of it."""
     items: list[Item] = []
     real_root = Path(os.path.realpath(root))
     for path in _walk(root, real_root, follow_symlinks, frozenset()):
         name = path.relative_to(root).as_posix()
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            items.append(Item(name, "directory", 0, 0, ""))
+        elif not stat.S_ISREG(mode):
             raise ValueError(f"{path} is neither a file nor a directory")
-        if name != MANIFEST:
-            items.append(Item(name, _kind(path), facts.st_size, facts.st_mtime_ns))
+        elif name != MANIFEST:
+            items.append(Item(name, _kind(path), *facts(path)))
+        elif not _is_manifest(path):
+            raise ValueError(f"{path} has the name of the manifest that the result gets; rename it")
     return sorted(items)
+
+
+def _is_manifest(path: Path) -> bool:
+    try:
+        found = read_json(path)
+    except FileFormatError:
+        return False
+    return isinstance(found, dict) and found.keys() >= _MANIFEST_KEYS
 
 
 def _walk(directory: Path, root: Path, follow_symlinks: bool, above: frozenset[str]) -> Iterator[Path]:
@@ -71,10 +109,9 @@ def _walk(directory: Path, root: Path, follow_symlinks: bool, above: frozenset[s
                     )
             if not path.exists():
                 raise FileNotFoundError(2, "a link to nothing", str(path))
+            yield path
             if entry.is_dir():
                 yield from _walk(path, root, follow_symlinks, above | {real})
-            else:
-                yield path
 
 
 def _kind(path: Path) -> Kind:
@@ -90,7 +127,7 @@ def read_json(path: Path) -> Any:
     if path.stat().st_size > _LARGEST_JSON:
         raise FileFormatError(f"{path}: larger than {_LARGEST_JSON} bytes, which no index or configuration is")
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}: not valid JSON ({error})") from None
 
@@ -98,7 +135,8 @@ def read_json(path: Path) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        twice = next(key for i, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:i]))
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice!r} is there twice")
     return found
 
@@ -106,11 +144,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def weight_map(root: Path, item: Item) -> dict[str, str]:
     """Return which file of the directory each tensor of an index lies in, as paths relative to the directory.
 
-    Empty if the index is not one of safetensors shards (PyTorch's own, of pickles).
+    Empty if the index is not one of safetensors shards: PyTorch's own, of pickles, or one of anything else.
     """
     path = root / item.path
-    index = read_json(path)
+    try:
+        index = read_json(path)
+    except FileFormatError:
+        if item.path.endswith(_SHARDS_SUFFIX):
+            raise
+        return {}
     shards = index.get("weight_map") if isinstance(index, dict) else None
+    if shards is None and not item.path.endswith(_SHARDS_SUFFIX):
+        return {}
     if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
         raise FileFormatError(f"{path}: no index: it has no weight_map from tensors to files")
     found: dict[str, str] = {}
@@ -136,7 +181,7 @@ def check_index(root: Path, item: Item, tensors: Mapping[str, set[str]]) -> None
             raise FileFormatError(f"{root / item.path}: names the tensor {tensor!r} in {shard!r}, which has none such")
 
 
-def rewritten(root: Path, item: Item, format: str, bytes_of: Callable[[str], int]) -> bytes:
+def rewritten(root: Path, item: Item, format: str, tensors: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     """Return the new bytes of an index or a configuration.
 
     Parameters
@@ -147,37 +192,45 @@ def rewritten(root: Path, item: Item, format: str, bytes_of: Callable[[str], int
         The file.
     format : str
         The target format.
-    bytes_of : callable
-        Bytes of all tensors in a file that was cast, by its path.
+    tensors : Mapping of str to sequence of Mapping
+        What became of the tensors of each file, by its path: `TensorReport.as_dict`.
     """
     path = root / item.path
     old = path.read_bytes()
     if item.kind == "config":
-        config = read_json(path)
-        return _dumped(config) if _set_dtype(config, _torch_name(format)) else old
+        name, config = _DEFAULT_DTYPES.get(format), read_json(path)
+        below = PurePosixPath(item.path).parent
+        was_cast = any(
+            tensor["from"] != tensor["to"]
+            for file, found in tensors.items()
+            if PurePosixPath(file).is_relative_to(below)
+            for tensor in found
+        )
+        return _dumped(config) if name is not None and was_cast and _set_dtype(config, name) else old
     shards = sorted(set(weight_map(root, item).values()))
     if not shards:
         return old
     index = read_json(path)
-    index["metadata"] = {**index.get("metadata", {}), "total_size": sum(map(bytes_of, shards))}
+    total = sum(tensor["bytes_after"] for shard in shards for tensor in tensors[shard])
+    index["metadata"] = {**index.get("metadata", {}), "total_size": total}
     return _dumped(index)
 
 
-def _torch_name(format: str) -> str | None:
-    return None if format in _NO_TORCH_NAME else _TORCH_NAMES.get(format, format)
-
-
-def _set_dtype(config: Any, name: str | None) -> bool:
+def _set_dtype(config: Any, name: str) -> bool:
     """Say the new dtype wherever a configuration names a float dtype, its parts' configurations included."""
-    if name is None or not isinstance(config, dict):
-        return False
     changed = False
-    for key, value in config.items():
-        if isinstance(value, dict):
-            changed |= _set_dtype(value, name)
-        elif key in _DTYPE_KEYS and isinstance(value, str) and _is_float(value.removeprefix("torch.")):
-            config[key] = ("torch." if value.startswith("torch.") else "") + name
-            changed = True
+    parts = [config]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, list):
+            parts += part
+        elif isinstance(part, dict):
+            parts += [value for key, value in part.items() if key != _QUANTIZATION_KEY]
+            for key in _DTYPE_KEYS:
+                value = part.get(key)
+                if isinstance(value, str) and _is_float(value.removeprefix("torch.")):
+                    part[key] = ("torch." if value.startswith("torch.") else "") + name
+                    changed = True
     return changed
 
 
@@ -187,4 +240,7 @@ def _is_float(name: str) -> bool:
 
 
 def _dumped(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    try:
+        return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can say only as it was said: "\\ud800"
+        return (json.dumps(value, indent=2) + "\n").encode()

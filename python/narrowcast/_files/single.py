@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from narrowcast._files import npy, npz, safetensors
-from narrowcast._files.atomic import AtomicFile
+from narrowcast._files.atomic import AtomicFile, mode_like
 from narrowcast._files.container import FileFormatError, Source, Tensor
 from narrowcast._files.options import CastOptions
 from narrowcast._files.report import TensorReport
@@ -86,9 +86,10 @@ def _target(path: Path, kind: ModuleType, tensor: Tensor, options: CastOptions) 
 
 def check_names(options: CastOptions, names: Sequence[str]) -> None:
     """Refuse patterns that name nothing: a misspelt one must not pass for a cast."""
-    for pattern in options.only:
-        if not any(replace(options, only=(pattern,), skip=()).names(name) for name in names):
-            raise ValueError(f"only is {pattern!r}, which names no tensor")
+    for argument, patterns in (("only", options.only), ("skip", options.skip)):
+        for pattern in patterns:
+            if not any(replace(options, only=(pattern,), skip=()).names(name) for name in names):
+                raise ValueError(f"{argument} is {pattern!r}, which names no tensor")
 
 
 def cast_into(
@@ -127,8 +128,8 @@ def cast_beside(
     force: bool,
     scratch: Path | None = None,
 ) -> list[TensorReport]:
-    """Cast a file of tensors to a file that appears whole or not at all; `scratch` as for AtomicFile."""
-    with named_errors(target), AtomicFile(target, replace=force, scratch=scratch) as output:
+    """Cast a file of tensors to a file with its permissions, whole or not at all; `scratch` as for AtomicFile."""
+    with named_errors(target), AtomicFile(target, replace=force, scratch=scratch, mode=mode_like(path)) as output:
         reports = cast_into(path, output.file, options, threads, advance)
         output.commit()
     return reports
