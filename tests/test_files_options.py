@@ -2,6 +2,8 @@
 are wrong.
 """
 
+import json
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -50,6 +52,14 @@ def test_random_keys_belong_to_names(tmp_path):
     wanted = nc.astype(files.as_numpy(*x), "bfloat16", seed=files.key(9, "second ☃"), **stochastic)
     assert np.array_equal(both["second ☃"][1], wanted.view(np.uint16))
     assert files.key(0, "") == int.from_bytes(bytes.fromhex("af5570f5a1810b7a"), "little")  # SHA-256 of 8 zero bytes
+
+
+def test_seeds_of_numpy(tmp_path):
+    """Integers are integers, in the keys and in the identity of a directory's cast."""
+    model = files.make_model(tmp_path / "model")
+    for name, seed in (("one", 7), ("two", np.int64(7))):
+        nc.cast_file(model, tmp_path / name, "bfloat16", rounding="stochastic", seed=seed)
+    assert files.contents(tmp_path / "one") == files.contents(tmp_path / "two")
 
 
 @pytest.mark.parametrize("shape", [(37, 211), (3, 5, 7, 11, 13), (1, 9001), (9001, 1), (2, 2, 4099)])
@@ -106,6 +116,22 @@ def test_raise_in_fortran_order(tmp_path):
         nc.cast_file(tmp_path / "a.npy", tmp_path / "b.npy", "float16", overflow="raise")
 
 
+def test_raise_in_many_dimensions(tmp_path):
+    """More than numpy has: a safetensors file may have any number."""
+    path = tmp_path / "a.safetensors"
+    shape = [1] * 63 + [3, 2]
+    header = json.dumps({"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, 24]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + np.float32([0, 0, 0, 1e9, 0, 0]).tobytes())
+    with pytest.raises(OverflowError, match=r"^x\[(0, ){63}1, 1\] is 1000000000\.0, beyond"):
+        nc.cast_file(path, tmp_path / "b.safetensors", "float16", overflow="raise")
+
+
+def test_names_cannot_steer_a_terminal(tmp_path):
+    source = files.write(tmp_path / "a.safetensors", {"a\x1b[31m\nb": files.tensor("float32", np.float32([1e9]))})
+    with pytest.raises(OverflowError, match=r"^a\\x1b\[31m\\nb\[0\] is"):
+        nc.cast_file(source, tmp_path / "b.safetensors", "float16", overflow="raise")
+
+
 def test_raise_of_a_scalar_and_of_nan(tmp_path):
     source = files.write(
         tmp_path / "a.safetensors", {"pair": files.floats(1, (2,)), "s": files.tensor("float32", np.float32(1e30))}
@@ -126,7 +152,7 @@ def test_raise_of_a_scalar_and_of_nan(tmp_path):
         ({"only": "?.*", "skip": ["b.*"]}, {"a.weight", "a.bias"}),
         ({"only": "[bc]*"}, {"b.weight", "c"}),
         ({"skip": "*"}, set()),
-        ({"skip": "A.*"}, {"a.weight", "a.bias", "b.weight", "c"}),  # as written, on every system
+        ({"only": ["[!A]*"]}, {"a.weight", "a.bias", "b.weight", "c"}),  # as written, on every system
     ],
 )
 @pytest.mark.parametrize("kind", [".safetensors", ".npz"])
@@ -139,10 +165,13 @@ def test_only_and_skip(kind, options, cast, tmp_path):
     assert {tensor.name for tensor in report.tensors if tensor.sums is not None} == cast
 
 
-def test_only_that_names_nothing(tmp_path):
+@pytest.mark.parametrize("word", ["wieght", "WEIGHT"])  # as written, on every system
+@pytest.mark.parametrize("argument", ["only", "skip"])
+def test_patterns_that_name_nothing(argument, word, tmp_path):
+    """A misspelt pattern does not pass for a cast, nor for a tensor that is left as it is."""
     source = files.write(tmp_path / "a.safetensors", {"weight": files.floats(1, (16,))})
-    with pytest.raises(ValueError, match=r"only is 'wieght', which names no tensor"):
-        nc.cast_file(source, tmp_path / "b.safetensors", "float16", only=["weight", "wieght"])
+    with pytest.raises(ValueError, match=rf"^{argument} is '{word}', which names no tensor"):
+        nc.cast_file(source, tmp_path / "b.safetensors", "float16", **{argument: ["weight", word]})
     assert files.names(tmp_path) == ["a.safetensors"]
 
 
@@ -192,6 +221,16 @@ def test_progress(kind, threads, tmp_path, small_pieces):
     assert 40 * 900 * 4 <= done[-1] <= totals[0] <= source.stat().st_size
 
 
+def test_progress_of_what_is_compressed(tmp_path, small_pieces):
+    """More bytes than the file has are never said to be done."""
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros(100000, np.float32))
+    calls = []
+    nc.cast_file(tmp_path / "a.npz", tmp_path / "b.npz", "float16", progress=lambda *seen: calls.append(seen))
+    assert len(calls) > 10
+    assert all(done <= total for done, total in calls)
+    assert calls[-1][0] == calls[-1][1]
+
+
 def test_dry_run(tmp_path):
     """The report is that of the cast, but for what only the cast knows; nothing is written."""
     tensors = {"a": files.floats(1, (16, 2)), "ids": files.tensor("int64", np.arange(3))}
@@ -228,6 +267,12 @@ def test_dry_run(tmp_path):
         (ValueError, "rank", {"rank": -1, "world": 2}),
         (ValueError, "world", {"world": 0}),
         (ValueError, "dask", {"dask": "local", "ray": "local"}),
+        (ValueError, "dask is given; allowed for directories", {"dask": "local"}),
+        (ValueError, "ray is given; allowed for directories", {"ray": "local"}),
+        (TypeError, "seed", {"rounding": "stochastic", "seed": 1.5}),
+        (TypeError, "only", {"only": [1]}),
+        (TypeError, "only", {"only": 1}),
+        (TypeError, "skip", {"skip": b"a"}),
     ],
 )
 def test_wrong_arguments(error, word, options, tmp_path):

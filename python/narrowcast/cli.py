@@ -23,10 +23,18 @@ from narrowcast._console import Cell, Span, print_spans, print_table
 from narrowcast._inspect import code_text, error_text
 
 _LONGEST = 40  # digits of a number in a table
+_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="narrowcast", description="Conversion between number formats.")
     parser.add_argument("--version", action="version", version=f"narrowcast {nc.__version__}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ from narrowcast._astype import OVERFLOWS, ROUNDINGS
 from narrowcast._files import progress, ranks
 from narrowcast._files.atomic import write_bytes
 from narrowcast._files.entry import cast_file
-from narrowcast._files.report import CastReport, human_bytes, print_report
+from narrowcast._files.report import CastReport, human_bytes, print_report, printable
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -59,33 +60,70 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
+    report: CastReport | None = None
     try:
         with _terminated_as_interrupted():
+            place = _report_place(options)
             report = _cast(options)
-            if options.json is not None and str(options.json) != "-":
-                write_bytes(options.json, report.to_json().encode(), replace=True)
+            _give(options, report, place)
     except KeyboardInterrupt:
-        return _failed("interrupted; " + _what_is_left(options), INTERRUPTED)
-    except SystemExit as stop:  # SIGTERM
-        return _failed("terminated; " + _what_is_left(options), int(str(stop.code)))
-    except OverflowError as error:
-        return _failed(str(error), 1)
-    except MemoryError:
-        return _failed("not enough memory", 2)
-    except OSError as error:
-        named = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-        return _failed(named[:1] + named[1:], 2)
-    except (TypeError, ValueError, RuntimeError) as error:
-        return _failed(str(error), 2)
+        return _failed("interrupted; " + _what_is_left(options, report), INTERRUPTED)
+    except SystemExit as stop:  # SIGTERM, SIGHUP
+        return _failed("terminated; " + _what_is_left(options, report), int(str(stop.code)))
+    except Exception as error:
+        notes = getattr(error, "__notes__", ())
+        if report is not None:
+            sentence = f"the report cannot be written: {_sentence(error)}; {_what_is_left(options, report)}"
+            return _failed(sentence, 2)
+        return _failed("; ".join([_sentence(error), *notes]), 1 if isinstance(error, OverflowError) else 2)
+    return 0
+
+
+def _report_place(options: argparse.Namespace) -> Path | None:
+    """Return where the report goes if that is a file, and refuse before the cast what it must not replace."""
+    if options.json is None or str(options.json) == "-":
+        return None
+    given: Path = options.json
+    if given.exists() and not given.is_file():
+        if given.is_dir():
+            raise ValueError(f"--json is {given}, a directory; allowed are files")
+        return given  # a pipe or a device, to be written to and not replaced; its name may be no path: /dev/fd/63
+    place = Path(os.path.realpath(given))
+    for name, other in (("SRC", options.source), ("DST", options.target)):
+        if place.is_relative_to(os.path.realpath(other)) or (given.exists() and _same_file(given, other)):
+            raise ValueError(f"--json is {given}, which is {name} or in it; allowed is another place")
+    if not place.parent.is_dir():
+        raise FileNotFoundError(2, "is no directory to write the report into", str(place.parent))
+    if not os.access(place.parent, os.W_OK):
+        raise PermissionError(13, "is a directory that the report cannot be written into", str(place.parent))
+    return place
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    return other.exists() and path.samefile(other)
+
+
+def _give(options: argparse.Namespace, report: CastReport, place: Path | None) -> None:
+    """Write and print what is asked for."""
+    if place is not None:
+        text = report.to_json()
+        if place.exists() and not place.is_file():
+            place.write_text(text, encoding="ascii")
+        else:
+            write_bytes(place, text.encode("ascii"), replace=True)
     try:
-        if options.json is not None and str(options.json) == "-":
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of ASCII shows what it can
+        if options.json is not None and place is None:
             sys.stdout.write(report.to_json())
         elif not options.quiet:
             _show(options, report)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, less) has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    except OSError as error:
+        with contextlib.suppress(OSError):  # else Python would try again at its end, and fail with a traceback
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # the reader (head, less) has gone
+            raise
 
 
 def _cast(options: argparse.Namespace) -> CastReport:
@@ -120,9 +158,10 @@ def _rank(options: argparse.Namespace) -> tuple[int, int]:
 
 
 def _show(options: argparse.Namespace, report: CastReport) -> None:
+    target = printable(str(report.target))
     if options.dry_run:
         print_report(report, measured=False)
-        print(f"\nnothing was written; {report.target} would be made in {report.files} file(s)")
+        print(f"\nnothing was written; {target} would be made in {report.files} file(s)")
         return
     if report.tensors:
         print_report(report)
@@ -132,23 +171,35 @@ def _show(options: argparse.Namespace, report: CastReport) -> None:
         print(f"{report.files_done} of {report.files} files are done; {left} are left to other processes")
     elif report.tensors:
         sizes = f"{human_bytes(report.bytes_before)} to {human_bytes(report.bytes_after)}"
-        print(f"{report.target}: {sizes} in {report.seconds:.2f} s")
+        print(f"{target}: {sizes} in {report.seconds:.2f} s")
     else:
-        print(f"{report.target} is complete already")
+        print(f"{target} is complete already")
 
 
-def _what_is_left(options: argparse.Namespace) -> str:
+def _sentence(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    expected = isinstance(error, OSError | TypeError | ValueError | RuntimeError | OverflowError)
+    return str(error) if expected and str(error) else f"{type(error).__name__}: {error}"
+
+
+def _what_is_left(options: argparse.Namespace, report: CastReport | None) -> str:
+    if report is not None:
+        return f"{options.target} is done" if report.complete else "what was to be done is done"
     if options.source.is_dir():
         return "finished files are kept, and the same command goes on with the others"
     return f"{options.target} was not touched"
 
 
 def _failed(sentence: str, status: int) -> int:
-    print(f"narrowcast: {sentence}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a terminal that has gone
+        print(f"narrowcast: {printable(sentence)}", file=sys.stderr, flush=True)
     return status
 
 
-@contextmanager
+@contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
     """Let a polite kill end the command in order, as Ctrl-C does: temporary files go, finished ones stay."""
 
@@ -158,11 +209,17 @@ def _terminated_as_interrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say what signals do
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    polite = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.getsignal(number) for number in polite}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            if handler is not None:  # which was not set by Python
+                signal.signal(number, handler)
 
 
 __all__: Final = ["add_parser", "run"]

@@ -5,7 +5,8 @@ One task is one file; the engine repeats a task whose worker is lost. Workers se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from narrowcast._files.job import Job
@@ -31,8 +32,9 @@ def run_on_dask(scheduler: str, job: Job, items: Sequence[Item], advance: Callab
         raise ValueError("--dask needs dask.distributed: pip install 'narrowcast[dask]'") from None
     with Client(None if scheduler == "local" else scheduler) as client:
         futures = [client.submit(run_task, job, item, pure=False, retries=_RETRIES) for item in items]
-        sizes = {future.key: item.size for future, item in zip(futures, items, strict=True)}
-        _settle(((future.result(), sizes[future.key]) for future in as_completed(futures)), advance)
+        items_of = {future.key: item for future, item in zip(futures, items, strict=True)}
+        for future in as_completed(futures):
+            _settle("Dask", future.result, items_of[future.key], advance)
 
 
 def run_on_ray(address: str, job: Job, items: Sequence[Item], advance: Callable[[int], None]) -> None:
@@ -46,17 +48,28 @@ def run_on_ray(address: str, job: Job, items: Sequence[Item], advance: Callable[
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     try:
         task: Any = ray.remote(max_retries=_RETRIES)(run_task)
-        waiting = {task.remote(job, item): item.size for item in items}
+        waiting = {task.remote(job, item): item for item in items}
         while waiting:
             ready, _ = ray.wait(list(waiting), num_returns=1)
-            _settle(((ray.get(reference), waiting.pop(reference)) for reference in ready), advance)
+            for reference in ready:
+                _settle("Ray", partial(ray.get, reference), waiting.pop(reference), advance)
     finally:
         if ours:
             ray.shutdown()
 
 
-def _settle(results: Iterable[tuple[Exception | None, int]], advance: Callable[[int], None]) -> None:
-    for error, size in results:
-        if error is not None:
-            raise error
-        advance(size)
+def _settle(engine: str, result: Callable[[], Exception | None], item: Item, advance: Callable[[int], None]) -> None:
+    """Take what has become of a file. What the engine itself has to say about it is not an error of the cast."""
+    try:
+        error = result()
+    except Exception as failure:
+        cause = getattr(failure, "cause", failure)  # Ray wraps what a task has raised
+        if isinstance(cause, OSError | MemoryError):
+            raise cause from None
+        why = f"{type(failure).__name__}: {failure}".partition("\n")[0]
+        raise RuntimeError(
+            f"{item.path}: {engine} could not do this file, and the logs of its workers say why ({why})"
+        ) from failure
+    if error is not None:
+        raise error
+    advance(item.size)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from operator import index
 
 from narrowcast import _astype, _formats
 from narrowcast._astype import Overflow, Rounding
@@ -64,8 +65,16 @@ def make_options(
     """Check the arguments that the public functions share."""
     source = None if from_format is None else _formats.find(from_format, "from_format")[0].name
     target = _formats.find_float(dtype, "dtype")[0].name
-    return CastOptions(target, rounding, overflow, seed, _patterns(only), _patterns(skip), source)
+    _astype.read_modes(rounding, overflow, seed, 0)
+    key = None if seed is None else index(seed)  # numpy's integers too, as what they are in JSON
+    return CastOptions(target, rounding, overflow, key, _patterns(only, "only"), _patterns(skip, "skip"), source)
 
 
-def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+def _patterns(given: object, argument: str) -> tuple[str, ...]:
+    if isinstance(given, str):
+        return (given,)
+    patterns = tuple(given) if isinstance(given, Iterable) else (given,)
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"{argument} is {given!r}; allowed are a pattern of names, a str, and a sequence of such")
+    return patterns

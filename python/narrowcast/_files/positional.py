@@ -19,15 +19,18 @@ _AT_OFFSET: Final = hasattr(os, "preadv") and hasattr(os, "pwrite")  # not on Wi
 
 
 class OpenFile:
-    """Bytes of an open file by their place. The file's own position is of no account and may change."""
+    """Bytes of an open file by their place. The file's own position is of no account and may change.
+
+    The file is asked for its descriptor every time: that of a closed file may be another one's by now.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._lock = threading.Lock()  # for files with nothing but a position
-        self._descriptor: int | None = None
+        self._at_offset = False
         if _AT_OFFSET:
             with contextlib.suppress(io.UnsupportedOperation):  # in memory
-                self._descriptor = file.fileno()
+                self._at_offset = file.fileno() >= 0
 
     def read(self, offset: int, into: memoryview) -> int:
         """Fill `into` and return how many bytes that were: fewer only at the end of the file."""
@@ -53,16 +56,16 @@ class OpenFile:
             done += self._write_some(offset + done, view[done:])
 
     def _read_some(self, offset: int, into: memoryview) -> int:
-        if self._descriptor is not None:
-            return os.preadv(self._descriptor, [into], offset)
+        if self._at_offset:
+            return os.preadv(self._file.fileno(), [into], offset)
         with self._lock:
             self._file.seek(offset)
             count: int = self._file.readinto(into)  # type: ignore[attr-defined]  # which typeshed's BinaryIO lacks
             return count
 
     def _write_some(self, offset: int, data: memoryview) -> int:
-        if self._descriptor is not None:
-            return os.pwrite(self._descriptor, data, offset)
+        if self._at_offset:
+            return os.pwrite(self._file.fileno(), data, offset)
         with self._lock:
             self._file.seek(offset)
             return self._file.write(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -55,8 +56,9 @@ class _Lines:
         self._last = now
         rate = done / (now - self._begin)
         left = (total - done) / rate if rate else 0
-        print(
-            f"{human_bytes(done)} of {human_bytes(total)}, {human_bytes(rate)}/s, {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        with contextlib.suppress(OSError):  # nobody is left to read it, which is no reason to stop
+            print(
+                f"{human_bytes(done)} of {human_bytes(total)}, {human_bytes(rate)}/s, {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -83,6 +83,14 @@ class TensorReport:
         )
 
 
+def _without_infinities(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_infinities(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_infinities(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @dataclass(frozen=True, slots=True)
 class CastReport:
     """What a cast of a file or directory has done.
@@ -99,7 +107,7 @@ class CastReport:
         Wall-clock time.
     complete : bool
         Whether `target` is in its place: False for a dry run, and for a rank that was not the last one.
-    shards, shards_done : int
+    files, files_done : int
         How many files there are and how many of them are done.
     """
 
@@ -129,30 +137,33 @@ class CastReport:
 
     @property
     def worst(self) -> tuple[TensorReport, ...]:
-        """The three tensors with the smallest SQNR, worst first; exact ones are not among them."""
-        changed = [t for t in self.tensors if t.sums is not None and t.sums.noise > 0]
+        """The three tensors with the smallest SQNR, worst first; none that is exact or has no SQNR."""
+        changed = [t for t in self.tensors if t.sums is not None and t.sums.noise > 0 and not math.isnan(t.sums.sqnr)]
         return tuple(sorted(changed, key=lambda tensor: (tensor.sqnr, tensor.name))[:_WORST])
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        return {
-            "source": str(self.source),
-            "target": str(self.target),
-            "format": self.format,
-            "complete": self.complete,
-            "files": self.files,
-            "files_done": self.files_done,
-            "seconds": self.seconds,
-            "bytes_before": self.bytes_before,
-            "bytes_after": self.bytes_after,
-            "total": self.sums.as_dict(),
-            "worst": [tensor.name for tensor in self.worst],
-            "tensors": [tensor.as_dict() for tensor in self.tensors],
-        }
+        """Return what JSON can hold; a number that is not finite is None."""
+        found: dict[str, Any] = _without_infinities(
+            {
+                "source": str(self.source),
+                "target": str(self.target),
+                "format": self.format,
+                "complete": self.complete,
+                "files": self.files,
+                "files_done": self.files_done,
+                "seconds": self.seconds,
+                "bytes_before": self.bytes_before,
+                "bytes_after": self.bytes_after,
+                "total": self.sums.as_dict(),
+                "worst": [tensor.name for tensor in self.worst],
+                "tensors": [tensor.as_dict() for tensor in self.tensors],
+            }
+        )
+        return found
 
     def to_json(self) -> str:
-        """Return the report as JSON text; an infinite SQNR is null."""
-        return json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        """Return the report as JSON text, in ASCII for names that have no UTF-8; an infinite SQNR is null."""
+        return json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n"
 
 
 def print_report(report: CastReport, *, measured: bool = True) -> None:
@@ -165,7 +176,7 @@ def print_report(report: CastReport, *, measured: bool = True) -> None:
         rows.append(_row("total", report.tensors, _rate(report.tensors, report.seconds), measured))
     print_table(columns, rows, right=[name for name in columns if name not in ("tensors", "from", "to")])
     if measured and report.worst:
-        print("\nworst by SQNR: " + ", ".join(f"{tensor.name} ({_sqnr(tensor.sqnr)} dB)" for tensor in report.worst))
+        print("\nworst by SQNR: " + ", ".join(f"{printable(t.name)} ({_sqnr(t.sqnr)} dB)" for t in report.worst))
 
 
 def _groups(report: CastReport) -> list[tuple[str, list[TensorReport]]]:
@@ -180,7 +191,8 @@ def _groups(report: CastReport) -> list[tuple[str, list[TensorReport]]]:
 def _row(name: str, tensors: Sequence[TensorReport], rate: str, measured: bool) -> list[str]:
     sums = Sums.total(tensor.sums for tensor in tensors if tensor.sums is not None)
     formats = [{t.source_format for t in tensors}, {t.target_format for t in tensors}]
-    row = [name, str(len(tensors)), *(names.pop() if len(names) == 1 else "" for names in formats)]
+    row = [printable(name), str(len(tensors))]
+    row += [printable(names.pop()) if len(names) == 1 else "" for names in formats]
     row += [human_bytes(sum(t.bytes_before for t in tensors)), human_bytes(sum(t.bytes_after for t in tensors))]
     if measured:
         cast = any(tensor.sums is not None for tensor in tensors)
@@ -198,6 +210,13 @@ def _sqnr(value: float | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return "exact" if math.isinf(value) else f"{value:.2f}"
+
+
+def printable(text: str) -> str:
+    """Return a text of others, such as a tensor's name, in one line and with nothing that steers a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def human_bytes(count: float) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from narrowcast import _astype, _config, _core, _formats
 from narrowcast._files.container import Sink, Source, Tensor
 from narrowcast._files.options import CastOptions
-from narrowcast._files.report import TensorReport
+from narrowcast._files.report import TensorReport, printable
 from narrowcast._files.sums import Sums
 from narrowcast._formats import Format
 
@@ -140,27 +140,35 @@ class _Crew:
         self.done: dict[int, dict[int, _Done]] = {}  # by place and start
         self._pieces = self._all_pieces()
         self._lock = threading.Lock()
+        self._stopped = False
         self._failures: list[tuple[_Piece, BaseException]] = []
 
     def run(self, workers: int) -> None:
         """Do all pieces; raise the failure of the first piece that failed."""
-        others = [threading.Thread(target=self._work, daemon=True) for _ in range(workers - 1)]
+        others = [_Thread(self._work) for _ in range(workers - 1)]
+        interrupt: BaseException | None = None
         try:
             for thread in others:
                 thread.start()
             self._work()
-        finally:
-            self._pieces = iter(())  # an interrupt leaves nothing to take
-            for thread in others:
-                if thread.ident is not None:
-                    thread.join()
+        except BaseException as error:  # Ctrl-C, mostly; and no thread may outlive the files
+            interrupt = error
+        self._stopped = True
+        for thread in others:
+            while thread.ident is not None and not thread.ended.is_set():
+                try:
+                    thread.ended.wait()
+                except BaseException as error:
+                    interrupt = interrupt or error
+        if interrupt is not None:
+            raise interrupt
         if self._failures:
             raise min(self._failures, key=lambda failure: failure[0][:2])[1]
 
     def take(self) -> _Piece | None:
-        """Return the next piece; None if there is none, or if one has failed."""
+        """Return the next piece; None if there is none, or if one has failed, or after an interrupt."""
         with self._lock:
-            return None if self._failures else next(self._pieces, None)
+            return None if self._failures or self._stopped else next(self._pieces, None)
 
     def _work(self) -> None:
         worker = _Worker(self)
@@ -189,6 +197,22 @@ class _Crew:
             step = pair.route.step if pair.route else PIECE_BYTES
             for start in range(0, total, step):
                 yield _Piece(place, start, min(step, total - start), pair)
+
+
+class _Thread(threading.Thread):
+    """A thread that says when it has ended: an interrupted `join` may take a thread for ended that is not."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        super().__init__(daemon=True)
+        self.ended = threading.Event()
+        self._work = work
+
+    def run(self) -> None:
+        """Work."""
+        try:
+            self._work()
+        finally:
+            self.ended.set()
 
 
 @lru_cache
@@ -290,11 +314,20 @@ class _Worker:
         status, reason, position, value, message = failure
         if status != _core.ERROR_OVERFLOW:
             raise ValueError(message)
-        place = np.unravel_index(start + position, pair.source.shape, "F" if pair.source.fortran else "C")
+        place = _index_of(start + position, pair.source.shape, fortran=pair.source.fortran)
         target = _formats.BY_NAME[self.crew.options.format]
-        element = _astype.name_element(pair.source.name, tuple(int(i) for i in place))
+        element = _astype.name_element(printable(pair.source.name), place)
         why = _astype.say_why(target, self.crew.options.rounding, reason)
         raise OverflowError(f"{element} is {value!r}, {why}")
+
+
+def _index_of(position: int, shape: tuple[int, ...], *, fortran: bool) -> tuple[int, ...]:
+    """Return the index of an element by its position in the file: numpy does so for no more than 64 dimensions."""
+    index = []
+    for extent in shape if fortran else reversed(shape):
+        position, place = divmod(position, extent)
+        index.append(place)
+    return tuple(index if fortran else reversed(index))
 
 
 def is_packed(tensor: Tensor) -> bool:
