@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -408,7 +409,7 @@ def full():
     return open("/dev/full", "w")
 
 
-@pytest.mark.parametrize("arguments", [[], ["--json", "-"], ["--json", "/dev/full", "--quiet"]])
+@pytest.mark.parametrize("arguments", [[], ["--json", "-"]])
 def test_a_report_that_finds_no_room(arguments, source, target):
     """The result is there, and the sentence says so."""
     with full() as device:
@@ -423,6 +424,28 @@ def test_a_report_that_finds_no_room(arguments, source, target):
     assert done.stderr.startswith("narrowcast: the report cannot be written: ")
     assert done.stderr.endswith(f"; {target} is done\n")
     assert files.read(target)["head"][0] == "float16"
+
+
+def test_a_report_for_which_the_disk_is_full(source, target, tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device", "r.json")
+
+    monkeypatch.setattr("narrowcast._files.cli.write_bytes", fail)
+    sentence = f"the report cannot be written: r.json: No space left on device; {target} is done"
+    done = run(capsys, source, target, "--to", "float16", "--json", tmp_path / "r.json")
+    assert done == (2, "", f"narrowcast: {sentence}\n")
+    assert files.read(target)["head"][0] == "float16"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="of shells")
+@pytest.mark.parametrize(("closed", "force", "status"), [(">&-", True, 0), ("2>&-", True, 0), ("2>&-", False, 2)])
+def test_closed_streams(closed, force, status, source, target):
+    target.write_bytes(b"")
+    words = files.command("cast", source, target, "--to", "float16", *(["--force"] if force else []))
+    line = f"{shlex.join(map(str, words))} {closed}"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert ("total" in done.stdout) == (force and closed != ">&-")
 
 
 def test_names_that_the_terminal_does_not_know(tmp_path):
@@ -534,7 +557,7 @@ class KilledWorker(Exception):  # noqa: N818  # Dask's name
     [
         (
             KilledWorker("the worker died\nsee the logs"),
-            r"(model.*|.*): Dask could not do .*\(KilledWorker: the worker died",
+            r"[\w./-]+\w: Dask could not do .*\(KilledWorker: the worker died",
         ),
         (OSError(28, "No space left on device", "there"), "there: No space left on device"),
     ],

@@ -111,6 +111,8 @@ def _give(options: argparse.Namespace, report: CastReport, place: Path | None) -
             place.write_text(text, encoding="ascii")
         else:
             write_bytes(place, text.encode("ascii"), replace=True)
+    if sys.stdout is None:  # closed by the caller: >&-
+        return
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of ASCII shows what it can
@@ -194,8 +196,9 @@ def _what_is_left(options: argparse.Namespace, report: CastReport | None) -> str
 
 
 def _failed(sentence: str, status: int) -> int:
-    with contextlib.suppress(OSError):  # a terminal that has gone
-        print(f"narrowcast: {printable(sentence)}", file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # else print would take the standard output
+        with contextlib.suppress(OSError):  # a terminal that has gone
+            print(f"narrowcast: {printable(sentence)}", file=sys.stderr, flush=True)
     return status
 
 

@@ -63,7 +63,7 @@ def _settle(engine: str, result: Callable[[], Exception | None], item: Item, adv
     try:
         error = result()
     except Exception as failure:
-        cause = getattr(failure, "cause", failure)  # Ray wraps what a task has raised
+        cause = getattr(failure, "cause", None) or failure  # Ray wraps what a task has raised
         if isinstance(cause, OSError | MemoryError):
             raise cause from None
         why = f"{type(failure).__name__}: {failure}".partition("\n")[0]

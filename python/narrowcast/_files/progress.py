@@ -19,7 +19,7 @@ Progress = Callable[[int, int], None]
 @contextmanager
 def shown(quiet: bool) -> Iterator[Progress | None]:
     """Give what `cast_file` calls with the bytes done and their total; it may do so from several threads."""
-    if quiet:
+    if quiet or sys.stderr is None:
         yield None
         return
     if sys.stderr.isatty():
