@@ -129,82 +129,10 @@ def test_only_skip_and_dry_run(model, out):
     assert files.names(out) == ["new"]
 
 
-def same_times(*folders):
-    """Give every file the one time that archives and images have."""
-    for folder in folders:
-        for path in folder.rglob("*"):
-            os.utime(path, ns=(0, 0))
-
-
-def test_models_that_look_the_same(model, out, tmp_path):
-    """Of the same names, sizes and times: neither a result nor what is half done passes for that of the other."""
-    other = files.make_model(tmp_path / "other")
-    shard = "model-00001-of-00003.safetensors"
-    tensors = files.read(other / shard)
-    tensors["layers.0.weight"] = files.floats(99, tensors["layers.0.weight"][1].shape)
-    files.write(other / shard, tensors, {"format": "pt"})
-    same_times(model, other)
-    nc.cast_file(model, out / "done", "bfloat16")
-    with pytest.raises(FileExistsError, match="--force"):
-        nc.cast_file(other, out / "done", "bfloat16")
-    for rank in range(2):
-        nc.cast_file(model, out / "new", "bfloat16", rank=rank, world=3)
-    nc.cast_file(other, out / "new", "bfloat16")
-    wanted = {name: files.expected(given, "bfloat16") for name, given in tensors.items()}
-    files.assert_same(files.read(out / "new" / shard), wanted)
-
-
-@pytest.mark.parametrize("where", [100, -1])
-def test_another_model_in_the_same_place(where, model, out):
-    """The path, names, sizes and times are the same, only bytes are not: what is done is done again."""
-    shard = model / "model-00001-of-00003.safetensors"
-    files.write(shard, files.read(shard) | {"big": files.floats(5, (90_000,))})
-    (model / INDEX).unlink()
-    same_times(model)
-    nc.cast_file(model, out / "done", "bfloat16")
-    for rank in range(2):
-        nc.cast_file(model, out / "new", "bfloat16", rank=rank, world=3)
-    raw = bytearray(shard.read_bytes())
-    at = raw.index(b'"layers.0.bias"') + 8 if where == 100 else len(raw) - 1
-    raw[at] ^= 1
-    shard.write_bytes(raw)
-    same_times(model)
-    with pytest.raises(FileExistsError, match="--force"):
-        nc.cast_file(model, out / "done", "bfloat16")
-    nc.cast_file(model, out / "new", "bfloat16")
-    wanted = {name: files.expected(given, "bfloat16") for name, given in files.read(shard).items()}
-    files.assert_same(files.read(out / "new" / shard.name), wanted)
-
-
-@pytest.mark.parametrize("name", ["model-00002-of-00003.safetensors", "tokenizer.json", "config.json", INDEX])
-def test_a_result_that_was_changed(name, model, out):
-    """It does not pass for complete, though its sizes are right."""
-    nc.cast_file(model, out / "new", "bfloat16")
-    whole = files.contents(out / "new")
-    raw = bytearray(whole[name])
-    raw[-1] ^= 1
-    (out / "new" / name).write_bytes(raw)
-    with pytest.raises(FileExistsError, match=rf"has been changed \({name}\).*--force"):
-        nc.cast_file(model, out / "new", "bfloat16")
-    assert nc.cast_file(model, out / "new", "bfloat16", force=True).complete
-    assert files.contents(out / "new") == whole
-
-
 def test_empty_directories(model, out):
     (model / "a" / "b").mkdir(parents=True)
     nc.cast_file(model, out / "new", "bfloat16")
     assert files.contents(out / "new").keys() == files.contents(model).keys() | {MANIFEST}
-
-
-@pytest.mark.parametrize("text", ["{}", "[1]", "not JSON", '{"job": 1, "files": {}}'])
-def test_another_file_of_the_name_of_the_manifest(text, model, out):
-    (model / MANIFEST).write_text(text)
-    with pytest.raises(ValueError, match=r"narrowcast\.json has the name of the manifest.*rename it"):
-        nc.cast_file(model, out / "new", "bfloat16")
-    assert files.names(out) == []
-    (model / MANIFEST).rename(model / "1_Pooling" / MANIFEST)
-    nc.cast_file(model, out / "new", "bfloat16")
-    assert (out / "new" / "1_Pooling" / MANIFEST).read_text() == text
 
 
 def test_overflow_leaves_nothing(model, out):
