@@ -5,6 +5,7 @@ cannot run is reported as a skip; NARROWCAST_REQUIRE_ISAS="avx2,avx512" turns th
 """
 
 import os
+import signal
 
 import pytest
 
@@ -25,6 +26,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: its children would ignore it too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "emulated: the part of the suite that runs in minutes under an emulator")
     config.addinivalue_line("markers", "exhaustive: every input there is; only with --exhaustive")
     config.addinivalue_line("markers", "large: files of gigabytes; only with --large")

@@ -54,6 +54,8 @@ LIES = {
     "no literal": (made("print(1)"), "no Python literal"),
     "a call": (made(head(shape="(__import__('os').getpid(),)")), "no Python literal"),
     "a comment": (made(head() + "# x"), "no Python literal"),
+    "spaces that are none in Python": (made(head() + "\x1c  "), "no Python literal"),
+    "a new line before all": (made("\n " + head()), "no Python literal"),
     "an f-string": (made(head(descr="f'<f4'")), "no Python literal"),
     "an unknown escape": (made(head(descr=r"'<f4\d'")), "no Python literal"),
     "an unclosed string": (made("{'descr"), "no Python literal"),

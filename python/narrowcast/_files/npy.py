@@ -32,7 +32,7 @@ _GROWTH: Final = 21  # numpy leaves room for the longest number in the first len
 
 # All that a header is made of. Literals with anything else (calls, comments, floats, other escapes) are not parsed.
 _TOKEN: Final = (
-    r"""[\s{}()\[\],:]|True|False|None|-?\d+L?(?!\w)"""
+    r"""[ \t\n{}()\[\],:]|True|False|None|-?\d+L?(?!\w)"""
     r"""|'(?:[^'\\\n]|\\[\\'"abfnrtv]|\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8})*'"""
     r'''|"(?:[^"\\\n]|\\[\\'"abfnrtv]|\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8})*"'''
 )
@@ -227,7 +227,7 @@ def _parse(raw: bytes, encoding: str) -> dict[str, Any]:
         text = raw.decode(encoding)
         if _LITERAL.fullmatch(text) is None:
             raise ValueError
-        tree = ast.parse(_PYTHON2_LONG.sub(r"\1\2", text).strip(), mode="eval")
+        tree = ast.parse(_PYTHON2_LONG.sub(r"\1\2", text).lstrip(" \t"), mode="eval")
         header = ast.literal_eval(tree)
         distinct = type(header) is dict and len(header) == len(tree.body.keys)  # type: ignore[attr-defined]
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
