@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, Final, NamedTuple, Protocol
 
@@ -99,6 +99,12 @@ def flaws_of(path: str) -> Iterator[None]:
 def shown(value: object) -> str:
     """Return the repr of what a file says, cut short: it may be a million characters."""
     return _SHORT.repr(value)
+
+
+def key_twice(keys: Iterable[str]) -> str:
+    """Return the first key that was there before, of keys of which one is."""
+    seen: set[str] = set()
+    return next(key for key in keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
 
 
 def count_bytes(shape: Sequence[object], bits: int) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from narrowcast import _formats
-from narrowcast._files.container import FileFormatError
+from narrowcast._files.container import FileFormatError, key_twice
 from narrowcast._files.single import is_tensor_file
 
 MANIFEST: Final = "narrowcast.json"  # in every directory made here
@@ -135,8 +135,7 @@ def read_json(path: Path) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        twice = key_twice(key for key, _ in pairs)
         raise ValueError(f"the key {twice!r} is there twice")
     return found
 

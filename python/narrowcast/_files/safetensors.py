@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
 
 import numpy as np
 
-from narrowcast._files.container import MAX_BYTES, FileFormatError, Tensor, count_bytes, flaws_of, shown
+from narrowcast._files.container import MAX_BYTES, FileFormatError, Tensor, count_bytes, flaws_of, key_twice, shown
 from narrowcast._files.positional import OpenFile, PositionalSink, PositionalSource, open_regular
 from narrowcast._formats import BY_NAME
 
@@ -200,8 +200,7 @@ def _count_keys(header: Mapping[str, Any]) -> int:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        twice = key_twice(key for key, _ in pairs)
         raise FileFormatError(f"its header has the key {shown(twice)} twice")
     return found
 
