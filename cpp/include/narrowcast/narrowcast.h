@@ -53,6 +53,14 @@ typedef enum nc_layout {
     NC_LAYOUT_LIMIT = 32 /* all codes are below this */
 } nc_layout;
 
+/* Quantization dialects: NC_DIALECT_onnx and so on, from the rows of dialects.def. */
+typedef enum nc_dialect {
+    NC_DIALECT_INVALID = 0,
+#define NC_DIALECT(number, id, ...) NC_DIALECT_##id = number,
+#include "narrowcast/dialects.def"
+    NC_DIALECT_LIMIT = 32 /* all codes are below this */
+} nc_dialect;
+
 typedef enum nc_rounding {
     NC_NEAREST_EVEN = 0,
     NC_TOWARD_ZERO = 1,
@@ -207,6 +215,65 @@ typedef struct nc_error_sums {
  * bits say the rest; all are checked. Runs on the calling thread. On an error sums is left alone. */
 NC_API nc_status nc_cast_error(const nc_array* x, const nc_array* out, const nc_cast_options* options,
                                nc_error_sums* sums, nc_error* error) NC_NOEXCEPT;
+
+/* Linear quantization: code = round(x / scale) + zero point, clamped, in the arithmetic of a dialect.
+ *
+ * One scale belongs to each box of `block` elements: the scales are an array with as many dimensions as x, of
+ * ceil(extent / block extent) elements in each. So a block equal to the shape is one scale for all (and so is block =
+ * null), one row is {1, K}, groups of 128 are {1, 128}, a channel of axis 0 is {1, K, ...}; the last box of an axis may
+ * be short.
+ *
+ * The codes: one per item (signed or unsigned bytes; 16-bit items for more than 8 bits; an 8-, 6- or 4-bit float
+ * format), or bytes packed along the last axis in the layout NC_LAYOUT_lsb, whose bits must end on a byte. Scales are
+ * float32, float16, bfloat16 or float8_e8m0fnu; zero points int32, or float32 or float16 in the dialects whose zero is
+ * a shift; row sums int32, with the shape of x without its last axis. Strides are free. Nothing may overlap. */
+typedef struct nc_quantize_options {
+    size_t size;       /* sizeof(nc_quantize_options), set by the caller */
+    int32_t dialect;   /* nc_dialect */
+    int32_t format;    /* nc_format of float codes; NC_FORMAT_INVALID: integer codes, of these: */
+    int32_t bits;      /* 1 to 16 */
+    int32_t is_signed; /* 1: two's complement */
+    int32_t qmin;      /* the codes in use, inside what the bits hold; both 0: all of them */
+    int32_t qmax;
+    int32_t symmetric; /* computed scales: 1: the zero point is 0 (unsigned codes: the middle) */
+    int32_t compute;   /* nc_format f32, f16 or bf16 that each step is rounded to; NC_FORMAT_INVALID: the dialect's */
+    int32_t layout;    /* nc_layout: codes are packed; NC_LAYOUT_INVALID: they are not */
+    int32_t dynamic;   /* nc_quantize: 1: scales and zero points are computed and written; 0: they are given */
+    float scale_max;   /* computed scales are at most this; 0: no limit */
+    int32_t threads;   /* 1: the calling thread alone; n: at most n threads; 0: one per core */
+    const int64_t* block; /* extents of the boxes, as many as x has dimensions, each >= 1; null: all of x is one box */
+    const char* isa;      /* null: NARROWCAST_ISA or the best one; else a name from nc_isa_name */
+} nc_quantize_options;
+
+/* int8, the arithmetic of onnxruntime, one given scale, one thread. */
+#define NC_QUANTIZE_OPTIONS_INIT {sizeof(nc_quantize_options), 1, 0, 8, 1, 0, 0, 1, 0, 0, 0, 0, 1, NULL, NULL}
+
+/* x (any float format) to codes. zero_point may be null (all zero); row_sums may be null (not wanted), else the sums of
+ * the codes of each line of the last axis. With options.dynamic the boxes must each lie in one contiguous stretch of x
+ * (rows, groups, or all of a contiguous array): for others call nc_range and nc_choose_qparams first. */
+NC_API nc_status nc_quantize(const nc_array* x, const nc_array* codes, const nc_array* scale,
+                             const nc_array* zero_point, const nc_array* row_sums, const nc_quantize_options* options,
+                             nc_error* error) NC_NOEXCEPT;
+
+/* Codes to (code - zero point) * scale, computed in float32 and rounded to out's float format; with a float zero point
+ * code * scale - shift, as its dialect has it. Any codes may come in: bits above a code's width are ignored. */
+NC_API nc_status nc_dequantize(const nc_array* codes, const nc_array* scale, const nc_array* zero_point,
+                               const nc_array* out, const nc_quantize_options* options, nc_error* error) NC_NOEXCEPT;
+
+/* nc_quantize with given scales and nc_dequantize in one pass: x onto the grid, rounded to out's format. */
+NC_API nc_status nc_fake_quantize(const nc_array* x, const nc_array* scale, const nc_array* zero_point,
+                                  const nc_array* out, const nc_quantize_options* options, nc_error* error) NC_NOEXCEPT;
+
+/* The smallest and the largest finite value of each box, float32 each (a value beyond float32 counts as the largest);
+ * +0 and +0 where there is none. Of the options block, threads and isa matter. */
+NC_API nc_status nc_range(const nc_array* x, const nc_array* low, const nc_array* high,
+                          const nc_quantize_options* options, nc_error* error) NC_NOEXCEPT;
+
+/* Scales and zero points (may be null if options.symmetric) from ranges, box by box, as nc_quantize with
+ * options.dynamic computes them for an x of the format x_format. All arrays have one shape. */
+NC_API nc_status nc_choose_qparams(const nc_array* low, const nc_array* high, int32_t x_format, const nc_array* scale,
+                                   const nc_array* zero_point, const nc_quantize_options* options,
+                                   nc_error* error) NC_NOEXCEPT;
 
 /* Facts of one format. */
 typedef struct nc_format_info {

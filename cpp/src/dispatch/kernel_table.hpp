@@ -58,6 +58,54 @@ using PackFn = void (*)(const void* codes, void* packed, size_t n, bool stream) 
 using UnpackFn = void (*)(const void* packed, void* codes, size_t n, bool is_signed, bool stream) noexcept;
 using CodeBitsFn = CodeBits (*)(const void* codes, size_t n) noexcept;
 
+// --- quantization: see kernels/quantize.inl.hpp and, for what each number means, codec/quantize.hpp ------------------
+
+// How a quotient is made; the rows of dialects.def name them.
+enum QuantizeOp : int32_t { op_divide = 0, op_multiply = 1, op_fma = 2, op_count = 3 };
+// Whether an entry of the parameters belongs to a row of the rectangle or to a column.
+enum Along : int32_t { along_rows = 0, along_columns = 1, along_count = 2 };
+
+// A rectangle of elements: within a row they are neighbours, rows begin at multiples of these many bytes.
+struct Rectangle {
+    size_t rows, cols;
+    ptrdiff_t src_step, dst_step;
+};
+
+// Per row or per column: q = quotient(x + shift, factor) [+ zero], rounded to an integer, + offset, clamped.
+struct QuantizeParams {
+    const float* factor;     // op_divide: the divisor; else the multiplier
+    const float* reciprocal; // op_divide: f32(1 / factor) if a kernel may use it (2^-100 <= factor <= 2^100), else 0
+    const float* shift;      // added to x; 0 if there is none
+    const float* zero;       // added to the quotient (op_fma: in the same step); 0 if there is none
+    const float* offset;     // added to the rounded quotient; 0 if there is none; an integer below 2^24
+};
+
+struct QuantizeRule {
+    int32_t low, high; // the codes that may come out
+    bool nan_high;     // which of them a NaN gives
+    int32_t item;      // bytes of a code: 1 or 2; 4: the sum before it is rounded is wanted, as float32, not clamped
+};
+
+// (code - zero) * scale + bias, the product rounded before the sum unless `fused`. A bias that is null: nothing is
+// added.
+struct DequantizeParams {
+    const float* scale;
+    const float* zero;
+    const float* bias;
+    bool fused;
+};
+enum CodeKind : int32_t { codes_i8 = 0, codes_u8 = 1, codes_f32 = 2, code_kinds = 3 };
+
+using QuantizeFn = void (*)(const void* x_f32, void* codes, const Rectangle& r, const QuantizeParams& params,
+                            const QuantizeRule& rule, bool stream) noexcept;
+using DequantizeFn = void (*)(const void* codes, void* out, const Rectangle& r, const DequantizeParams& params,
+                              bool stream) noexcept;
+// Lowers low and raises high, an entry per row or column, to the finite values met.
+using RangeFn = void (*)(const void* x_f32, const Rectangle& r, float* low, float* high) noexcept;
+// Adds the codes of each row, signed or unsigned bytes or 16-bit items, to sums.
+using CodeSumsFn = void (*)(const void* codes, const Rectangle& r, int32_t item, bool is_signed,
+                            int32_t* sums) noexcept;
+
 enum : int32_t { most_code_bits = 8 };
 enum : int32_t { hub_f32 = 0, hub_f16 = 1, hub_bf16 = 2, hub_count = 3 };
 
@@ -95,6 +143,12 @@ struct KernelTable {
     PackFn pack[most_code_bits + 1];
     UnpackFn unpack[most_code_bits + 1];
     CodeBitsFn code_bits;
+    // [op][what each step is rounded to: hub][along]. op_fma exists for hub_f32 only.
+    QuantizeFn quantize[op_count][hub_count][along_count];
+    // [codes][format of out: hub][along]
+    DequantizeFn dequantize[code_kinds][hub_count][along_count];
+    RangeFn range[along_count];
+    CodeSumsFn code_sums;
 };
 
 } // namespace narrowcast
