@@ -63,5 +63,6 @@ void bind_info(py::module_& module);
 void bind_cast(py::module_& module);
 void bind_astype(py::module_& module);
 void bind_pack(py::module_& module);
+void bind_unscale(py::module_& module);
 
 } // namespace narrowcast::python

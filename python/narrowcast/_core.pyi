@@ -140,6 +140,17 @@ def unpack(
 ) -> None:
     """nc_unpack: as many codes as codes has bytes; packed must have packed_bytes(len(codes), bits)."""
 
+def unscale(
+    arrays: Sequence[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], int]],
+    inv_scale: float,
+    threads: int,
+    isa: str | None,
+) -> bool:
+    """nc_unscale of (x, out, format) triples; out may be x. Whether any x has an element that is not finite.
+
+    ValueError with the core's sentence.
+    """
+
 def make_astype(
     text: str,
     slow: Callable[..., Any],

@@ -275,6 +275,17 @@ NC_API nc_status nc_choose_qparams(const nc_array* low, const nc_array* high, in
                                    const nc_array* zero_point, const nc_quantize_options* options,
                                    nc_error* error) NC_NOEXCEPT;
 
+/* Gradients of a scaled loss back to their size: out = x * inv_scale for each of `count` arrays, one after the other,
+ * with the rule of torch's _amp_foreach_non_finite_check_and_unscale_. float64 is multiplied in float64, float32,
+ * float16 and bfloat16 in float32, and each product is rounded to nearest-even, to Inf where it overflows. Every element
+ * is multiplied, also what is not finite; with an inv_scale of 1 the bits are copied, those of a NaN too.
+ *
+ * *found_inf becomes 1 if any element of any x is not finite, and is left alone otherwise, so that calls add up. out may
+ * be null: in place; else out[i] has shape and format of x[i], and is x[i] itself, element by element, or apart from it.
+ * Of the options threads and isa matter; all are checked. All arrays are checked before any is written. */
+NC_API nc_status nc_unscale(const nc_array* x, const nc_array* out, size_t count, float inv_scale,
+                            const nc_cast_options* options, int32_t* found_inf, nc_error* error) NC_NOEXCEPT;
+
 /* Facts of one format. */
 typedef struct nc_format_info {
     size_t size;           /* sizeof(nc_format_info), set by the caller */

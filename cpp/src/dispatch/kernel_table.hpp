@@ -77,17 +77,18 @@ struct QuantizeParams {
     const float* reciprocal; // op_divide: f32(1 / factor) if a kernel may use it (2^-100 <= factor <= 2^100), else 0
     const float* shift;      // added to x; 0 if there is none
     const float* zero;       // added to the quotient (op_fma: in the same step); 0 if there is none
-    const float* offset;     // added to the rounded quotient; 0 if there is none; an integer below 2^24
+    const float* offset;     // added to the rounded quotient; 0 if there is none; an integer of at most 2^23
 };
 
 struct QuantizeRule {
     int32_t low, high; // the codes that may come out
     bool nan_high;     // which of them a NaN gives
-    int32_t item;      // bytes of a code: 1 or 2; 4: the sum before it is rounded is wanted, as float32, not clamped
+    int32_t item;      // bytes of a code: 1 or 2; 4: the sum before it is rounded is wanted, as float32, not clamped,
+                       // of NaN the positive one; a zero that is added keeps the sign of a zero
 };
 
 // (code - zero) * scale + bias, the product rounded before the sum unless `fused`. A bias that is null: nothing is
-// added.
+// added. NaN comes out positive.
 struct DequantizeParams {
     const float* scale;
     const float* zero;
@@ -100,11 +101,15 @@ using QuantizeFn = void (*)(const void* x_f32, void* codes, const Rectangle& r, 
                             const QuantizeRule& rule, bool stream) noexcept;
 using DequantizeFn = void (*)(const void* codes, void* out, const Rectangle& r, const DequantizeParams& params,
                               bool stream) noexcept;
-// Lowers low and raises high, an entry per row or column, to the finite values met.
+// Lowers low and raises high, an entry per row or column, to the finite values met, of which -0 counts as +0.
 using RangeFn = void (*)(const void* x_f32, const Rectangle& r, float* low, float* high) noexcept;
-// Adds the codes of each row, signed or unsigned bytes or 16-bit items, to sums.
+// Adds the codes of each row, signed or unsigned bytes or 16-bit items, to sums (which wrap around).
 using CodeSumsFn = void (*)(const void* codes, const Rectangle& r, int32_t item, bool is_signed,
                             int32_t* sums) noexcept;
+
+// x * inv_scale, which is finite and not 0: float64 in float64, all else in float32 and then to nearest-even. 1 copies
+// the bits. Returns whether any x is not finite.
+using UnscaleFn = bool (*)(const void* x, void* out, size_t n, float inv_scale, bool stream) noexcept;
 
 enum : int32_t { most_code_bits = 8 };
 enum : int32_t { hub_f32 = 0, hub_f16 = 1, hub_bf16 = 2, hub_count = 3 };
@@ -149,6 +154,8 @@ struct KernelTable {
     DequantizeFn dequantize[code_kinds][hub_count][along_count];
     RangeFn range[along_count];
     CodeSumsFn code_sums;
+    // float64, float32, float16 and bfloat16, onto themselves.
+    UnscaleFn unscale[NC_FORMAT_LIMIT];
 };
 
 } // namespace narrowcast

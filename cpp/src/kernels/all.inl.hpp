@@ -18,6 +18,8 @@
 
 #include "kernels/error.inl.hpp"
 
+#include "kernels/unscale.inl.hpp"
+
 #include "kernels/bitpack.inl.hpp"
 
 #include "kernels/table.inl.hpp"

@@ -250,6 +250,10 @@ constexpr KernelTable generic_table(const char* name, bool flags_present) {
     table.philox = &philox_all;
     fill_width<most_code_bits>(table);
     table.code_bits = &code_bits;
+    table.unscale[NC_FORMAT_f64] = &unscale<NC_FORMAT_f64>;
+    table.unscale[NC_FORMAT_f32] = &unscale<NC_FORMAT_f32>;
+    table.unscale[NC_FORMAT_f16] = &unscale<NC_FORMAT_f16>;
+    table.unscale[NC_FORMAT_bf16] = &unscale<NC_FORMAT_bf16>;
     return table;
 }
 

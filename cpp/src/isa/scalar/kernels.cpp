@@ -3,9 +3,13 @@
 #include <math.h>
 #include <string.h>
 
+#include <bit>
+#include <type_traits>
+
 #include "codec/codec.hpp"
 #include "codec/packing.hpp"
 #include "codec/philox.hpp"
+#include "codec/quantize.hpp"
 #include "dispatch/kernel_table.hpp"
 
 namespace narrowcast {
@@ -104,6 +108,113 @@ CodeBits code_bits(const void* codes, size_t n) noexcept {
     return {static_cast<uint8_t>(set), static_cast<uint8_t>(folded)};
 }
 
+// The hardware multiplies numbers only: what it makes of a NaN differs between architectures.
+template <int32_t Format> bool unscale(const void* src, void* dst, size_t n, float inv_scale, bool) noexcept {
+    constexpr int32_t wide = Format == NC_FORMAT_f64 ? NC_FORMAT_f64 : NC_FORMAT_f32;
+    using Float = std::conditional_t<Format == NC_FORMAT_f64, double, float>;
+    constexpr Facts f = facts(Format);
+    const bool multiply = inv_scale != 1;
+    bool found = false;
+    for (size_t i = 0; i < n; ++i) {
+        uint64_t code = load<Storage<Format>>(src, i);
+        found = found || (code & f.magnitude_mask) >= f.inf;
+        if (multiply) {
+            uint64_t bits = convert<Format, wide>(code, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0);
+            if ((bits & facts(wide).magnitude_mask) > facts(wide).inf)
+                bits |= facts(wide).quiet_nan;
+            else
+                bits = std::bit_cast<Storage<wide>>(
+                    static_cast<Float>(std::bit_cast<Float>(static_cast<Storage<wide>>(bits)) * Float{inv_scale}));
+            code = convert<wide, Format>(bits, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0);
+        }
+        store<Storage<Format>>(dst, i, code);
+    }
+    return found;
+}
+
+const unsigned char* row_at(const void* base, ptrdiff_t step, size_t row) {
+    return static_cast<const unsigned char*>(base) + static_cast<ptrdiff_t>(row) * step;
+}
+unsigned char* row_at(void* base, ptrdiff_t step, size_t row) {
+    return static_cast<unsigned char*>(base) + static_cast<ptrdiff_t>(row) * step;
+}
+
+template <int32_t Op, int32_t Hub, int32_t Direction>
+void quantize(const void* x_f32, void* codes, const Rectangle& r, const QuantizeParams& params,
+              const QuantizeRule& rule, bool) noexcept {
+    for (size_t i = 0; i < r.rows; ++i) {
+        const unsigned char* const from = row_at(x_f32, r.src_step, i);
+        unsigned char* const to = row_at(codes, r.dst_step, i);
+        for (size_t j = 0; j < r.cols; ++j) {
+            const size_t at = Direction == along_rows ? i : j;
+            const QuantizeEntry entry{params.factor[at], params.shift[at], params.zero[at], params.offset[at]};
+            const float sum = quantized_sum<Op, Hub>(load<float>(from, j), entry);
+            if (rule.item == 4) {
+                store<uint32_t>(to, j, std::bit_cast<uint32_t>(one_nan(sum)));
+                continue;
+            }
+            const auto code = static_cast<uint32_t>(quantized_code<Hub>(sum, entry.offset, rule));
+            if (rule.item == 1)
+                store<uint8_t>(to, j, code);
+            else
+                store<uint16_t>(to, j, code);
+        }
+    }
+}
+
+template <int32_t Kind> float load_integer(const void* from, size_t i) {
+    if constexpr (Kind == codes_f32)
+        return load<float>(from, i);
+    else if constexpr (Kind == codes_i8)
+        return load<int8_t>(from, i);
+    else
+        return load<uint8_t>(from, i);
+}
+
+template <int32_t Kind, int32_t Hub, int32_t Direction>
+void dequantize(const void* codes, void* out, const Rectangle& r, const DequantizeParams& params, bool) noexcept {
+    for (size_t i = 0; i < r.rows; ++i) {
+        const unsigned char* const from = row_at(codes, r.src_step, i);
+        unsigned char* const to = row_at(out, r.dst_step, i);
+        for (size_t j = 0; j < r.cols; ++j) {
+            const size_t at = Direction == along_rows ? i : j;
+            const float* const bias = params.bias != nullptr ? params.bias + at : nullptr;
+            const float value =
+                dequantized(load_integer<Kind>(from, j), params.scale[at], params.zero[at], bias, params.fused);
+            store<Storage<hub_format<Hub>()>>(to, j, hub_code<Hub>(value));
+        }
+    }
+}
+
+template <int32_t Direction> void range(const void* x_f32, const Rectangle& r, float* low, float* high) noexcept {
+    for (size_t i = 0; i < r.rows; ++i)
+        for (size_t j = 0; j < r.cols; ++j) {
+            const float x = load<float>(row_at(x_f32, r.src_step, i), j) + 0.0f; // -0 becomes +0
+            const size_t at = Direction == along_rows ? i : j;
+            if (!counts_in_range(x))
+                continue;
+            low[at] = x < low[at] ? x : low[at];
+            high[at] = x > high[at] ? x : high[at];
+        }
+}
+
+template <class T> void sum_row(const unsigned char* codes, size_t n, int32_t& sum) {
+    auto total = static_cast<uint32_t>(sum); // wraps
+    for (size_t i = 0; i < n; ++i)
+        total += static_cast<uint32_t>(load<T>(codes, i));
+    sum = static_cast<int32_t>(total);
+}
+
+void code_sums(const void* codes, const Rectangle& r, int32_t item, bool is_signed, int32_t* sums) noexcept {
+    for (size_t i = 0; i < r.rows; ++i) {
+        const unsigned char* const row = row_at(codes, r.src_step, i);
+        if (item == 1)
+            is_signed ? sum_row<int8_t>(row, r.cols, sums[i]) : sum_row<uint8_t>(row, r.cols, sums[i]);
+        else
+            is_signed ? sum_row<int16_t>(row, r.cols, sums[i]) : sum_row<uint16_t>(row, r.cols, sums[i]);
+    }
+}
+
 consteval bool is_byte_float(int32_t format) {
     const Row r = row(format);
     return r.is_float && r.storage_bytes == 1 && r.specials != Specials::scale;
@@ -147,6 +258,26 @@ template <int Bits> constexpr void fill_width(KernelTable& table) {
         fill_width<Bits - 1>(table);
 }
 
+template <int32_t Direction> constexpr void fill_quantize(KernelTable& table) {
+    table.quantize[op_divide][hub_f32][Direction] = &quantize<op_divide, hub_f32, Direction>;
+    table.quantize[op_divide][hub_f16][Direction] = &quantize<op_divide, hub_f16, Direction>;
+    table.quantize[op_divide][hub_bf16][Direction] = &quantize<op_divide, hub_bf16, Direction>;
+    table.quantize[op_multiply][hub_f32][Direction] = &quantize<op_multiply, hub_f32, Direction>;
+    table.quantize[op_multiply][hub_f16][Direction] = &quantize<op_multiply, hub_f16, Direction>;
+    table.quantize[op_multiply][hub_bf16][Direction] = &quantize<op_multiply, hub_bf16, Direction>;
+    table.quantize[op_fma][hub_f32][Direction] = &quantize<op_fma, hub_f32, Direction>;
+    table.range[Direction] = &range<Direction>;
+}
+
+template <int32_t Kind, int32_t Hub> constexpr void fill_dequantize(KernelTable& table) {
+    table.dequantize[Kind][Hub][along_rows] = &dequantize<Kind, Hub, along_rows>;
+    table.dequantize[Kind][Hub][along_columns] = &dequantize<Kind, Hub, along_columns>;
+    if constexpr (Hub + 1 < hub_count)
+        fill_dequantize<Kind, Hub + 1>(table);
+    else if constexpr (Kind + 1 < code_kinds)
+        fill_dequantize<Kind + 1, hub_f32>(table);
+}
+
 constexpr KernelTable make_table() {
     KernelTable table{};
     table.name = "scalar";
@@ -161,6 +292,14 @@ constexpr KernelTable make_table() {
     table.philox = &philox;
     fill_width<most_code_bits>(table);
     table.code_bits = &code_bits;
+    fill_quantize<along_rows>(table);
+    fill_quantize<along_columns>(table);
+    fill_dequantize<codes_i8, hub_f32>(table);
+    table.code_sums = &code_sums;
+    table.unscale[NC_FORMAT_f64] = &unscale<NC_FORMAT_f64>;
+    table.unscale[NC_FORMAT_f32] = &unscale<NC_FORMAT_f32>;
+    table.unscale[NC_FORMAT_f16] = &unscale<NC_FORMAT_f16>;
+    table.unscale[NC_FORMAT_bf16] = &unscale<NC_FORMAT_bf16>;
     return table;
 }
 
