@@ -125,9 +125,9 @@ def fma(a, b, c):
     return np.where(inexact & even, np.nextafter(total, toward), total).astype(F32)
 
 
-def reciprocal(scale, dtype=F32, numerator=1):
-    """numerator / scale, at most the largest float32, so that zero times it is zero also for a denormal scale."""
-    return np.clip(step(np.float32(numerator) / scale, dtype), -LARGEST, LARGEST)
+def reciprocal(scale, dtype=F32):
+    """1 / scale, at most the largest float32, so that zero times it is zero also for a denormal scale."""
+    return np.clip(step(np.float32(1) / scale, dtype), -LARGEST, LARGEST)
 
 
 def widen(x):
@@ -389,7 +389,9 @@ def quotients(x, scale, zero, dialect, dtype, multiplier=None):
         value = step(x / scale, dtype)
     else:
         if multiplier is None:
-            multiplier = reciprocal(scale, dtype, 127 if dialect == "llm_int8" else 1)
+            multiplier = reciprocal(scale, dtype)
+            if dialect == "llm_int8":  # 127.0 / row_stats, which torch computes as a reciprocal and a product
+                multiplier = np.clip(multiplier * np.float32(127), -LARGEST, LARGEST)
         if rule.quotient == "fma":
             return fma(x, multiplier, zero), 0
         value = step(x * multiplier, dtype)
@@ -448,8 +450,8 @@ def quantize_dynamic(x, target, dialect="onnx", block=None, symmetric=None, scal
 def dequantize(codes, scale, zero=None, dialect="onnx", block=None, dtype=F32):
     """(code - zero) * scale in float32, rounded to dtype at the end.
 
-    quanto with a shift: scale * code - shift, each step in the dtype of the scale. fbgemm: scale * code + bias, as
-    float32. llm_int8: code * absmax * f32(1 / 127), int8_vectorwise_dequant.
+    quanto with a shift: scale * code - shift, each step in the dtype of the scale. fbgemm: fma(scale, code, bias).
+    llm_int8: code * absmax * f32(1 / 127), int8_vectorwise_dequant.
     """
     codes, scale = np.asarray(codes), np.asarray(scale)
     block = codes.shape if block is None else block
@@ -459,7 +461,9 @@ def dequantize(codes, scale, zero=None, dialect="onnx", block=None, dtype=F32):
     zero = np.zeros(scale.shape, np.int32) if zero is None else np.asarray(zero)
     zeros = spread(zero, codes.shape, block)
     if zero.dtype.kind == "f":
-        steps = scale.dtype if dialect == "quanto" and scale.dtype in HALVES else F32
+        if dialect == "fbgemm":
+            return fma(codes.astype(F32), each, -zeros).astype(dtype)
+        steps = scale.dtype if scale.dtype in HALVES else F32
         return step(step(codes.astype(F32) * each, steps) - zeros, steps).astype(dtype)
     value = (codes.astype(np.int64) - zeros).astype(F32) * each
     return (value * np.float32(7.874015718698502e-3) if dialect == "llm_int8" else value).astype(dtype)
