@@ -279,16 +279,18 @@ def torchao_qparams(low, high, target, symmetric, dtype, scale_max):
 def compressed_tensors_qparams(low, high, target, symmetric, dtype, scale_dtype, scale_max):
     """calculate_qparams: the zero point is clamped before it is rounded; a scale of 0 is the eps of its dtype.
 
-    Only 0: denormal scales stay. The zero point of a box of zeros is undefined there (0 / 0); here it is made with eps.
+    Only 0: denormal scales stay. The zero point is made before that, with the 0: of a box of zeros it is 0 / 0, which
+    the conversion to an integer turns into 0.
     """
     eps = np.float32(ml_dtypes.finfo(scale_dtype).eps)
     span = target.high - target.low
     scale = over(0, np.maximum(-low, high), span / 2, dtype) if symmetric else over(low, high, span, dtype)
-    scale = np.minimum(np.where(scale == 0, eps, scale), scale_max)
+    scale = np.minimum(scale, scale_max)
     if symmetric:
         zero = np.full(scale.shape, middle("compressed_tensors", target))
     else:
-        zero = np.rint(np.clip(step(target.low - step(low / scale, dtype), dtype), target.low, target.high))
+        zero = step(target.low - step(low / scale, dtype), dtype)
+        zero = np.rint(np.where(np.isnan(zero), 0, np.clip(zero, target.low, target.high)))
     return np.where(store(scale, scale_dtype) == 0, eps, scale), zero
 
 
@@ -379,10 +381,12 @@ def choose_qparams(low, high, target, dialect="onnx", symmetric=None, x_dtype=F3
 
 
 def quotients(x, scale, zero, dialect, dtype, multiplier=None):
-    """Each value in units of its scale, the zero point included, before it is rounded to a code; and what is added
-    to it after that."""
+    """Each value in units of its scale, with what is added before it is rounded to a code; zero None: nothing is.
+
+    Returns also what is added afterwards.
+    """
     rule = DIALECTS[dialect]
-    shifted = rule.zero == "shift" and np.asarray(zero).dtype.kind == "f"
+    shifted = zero is not None and rule.zero == "shift" and zero.dtype.kind == "f"
     if shifted:
         x = step(x + zero, dtype)
     if rule.quotient == "divide":
@@ -392,12 +396,12 @@ def quotients(x, scale, zero, dialect, dtype, multiplier=None):
             multiplier = reciprocal(scale, dtype)
             if dialect == "llm_int8":  # 127.0 / row_stats, which torch computes as a reciprocal and a product
                 multiplier = np.clip(multiplier * np.float32(127), -LARGEST, LARGEST)
-        if rule.quotient == "fma":
+        if rule.quotient == "fma" and zero is not None:
             return fma(x, multiplier, zero), 0
         value = step(x * multiplier, dtype)
-    if rule.zero == "before":
-        return step(value + step(zero, dtype), dtype), 0
-    return value, 0 if shifted else np.asarray(zero, np.int64)
+    if zero is None or shifted:
+        return value, 0
+    return (step(value + step(zero, dtype), dtype), 0) if rule.zero == "before" else (value, step(zero, dtype))
 
 
 @quiet
@@ -411,15 +415,18 @@ def quantize(x, scale, zero, target, dialect="onnx", block=None, compute=None, m
     x, scale = np.asarray(x), np.asarray(scale)
     block = x.shape if block is None else block
     dtype = step_dtype(dialect, x.dtype, scale.dtype, compute)
-    zero = np.zeros(scale.shape, np.int32) if zero is None else np.asarray(zero)
-    each = [None if p is None else spread(p, x.shape, block) for p in (widen(scale), zero, multiplier)]
     if target.format is not None:
-        value, _ = quotients(step(widen(x), dtype), each[0], np.zeros(x.shape, np.int32), dialect, dtype)
+        zero = None
+    elif zero is not None:
+        zero = spread(zero, x.shape, block)
+    multiplier = None if multiplier is None else spread(multiplier, x.shape, block)
+    each = spread(widen(scale), x.shape, block)
+    value, offset = quotients(step(widen(x), dtype), each, zero, dialect, dtype, multiplier)
+    if target.format is not None:
         return encode(value, target)
-    value, offset = quotients(step(widen(x), dtype), each[0], each[1], dialect, dtype, each[2])
     end = target.low if DIALECTS[dialect].nan == "low" else target.high
-    total = np.rint(value.astype(np.float64)) + offset
-    return np.where(np.isnan(value), end, np.clip(total, target.low, target.high)).astype(np.int32)
+    total = step(np.rint(value) + offset, dtype)
+    return np.where(np.isnan(total), end, np.clip(total, target.low, target.high)).astype(np.int32)
 
 
 def encode(value, target):
