@@ -1,4 +1,4 @@
-"""The cast from file to file: arguments, checks of paths, and which of the rooms does the work."""
+"""From file to file: the arguments of a cast, checks of paths, and which of the rooms does the work."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from narrowcast import _config
 from narrowcast._astype import Overflow, Rounding
 from narrowcast._files import engines, model, ranks, single
 from narrowcast._files.container import FileFormatError
 from narrowcast._files.job import Job
-from narrowcast._files.options import CastOptions, make_options
+from narrowcast._files.options import make_options
 from narrowcast._files.report import CastReport, TensorReport
+from narrowcast._files.single import Conversion
 from narrowcast._formats import FormatLike
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
@@ -115,31 +117,50 @@ def cast_file(
     {'a': array([1. , 2.5, inf], dtype=float16)}
     """
     options = make_options(dtype, rounding, overflow, seed, only, skip, from_format)
-    workers = _config.get_num_threads() if threads is None else _config.check_threads(threads, "threads")
-    ranks.check(rank, world)
-    if dask is not None and ray is not None:
-        raise ValueError(f"dask is {dask!r} and ray is {ray!r}; allowed is one of them")
+    return convert(src, dst, options, How(threads, force, dry_run, follow_symlinks, rank, world, dask, ray, progress))
+
+
+class How(NamedTuple):
+    """How a conversion is done, whatever it is: the arguments that all such functions share."""
+
+    threads: int | None
+    force: bool
+    dry_run: bool
+    follow_symlinks: bool
+    rank: int
+    world: int
+    dask: str | None
+    ray: str | None
+    progress: Progress | None
+
+
+def convert(src: PathLike, dst: PathLike, options: Conversion, how: How) -> CastReport:
+    """Make one file or directory from another; for arguments and errors see `cast_file`."""
+    workers = _config.get_num_threads() if how.threads is None else _config.check_threads(how.threads, "threads")
+    ranks.check(how.rank, how.world)
+    if how.dask is not None and how.ray is not None:
+        raise ValueError(f"dask is {how.dask!r} and ray is {how.ray!r}; allowed is one of them")
     source, target = _check_paths(Path(src), Path(dst))
     begin = time.perf_counter()
     if not source.is_dir():
-        if dask is not None or ray is not None:
+        if how.dask is not None or how.ray is not None:
             raise ValueError(
-                f"{'ray' if dask is None else 'dask'} is given; allowed for directories, and {src} is a file"
+                f"{'ray' if how.dask is None else 'dask'} is given; allowed for directories, and {src} is a file"
             )
         if target.suffix != source.suffix:
             raise ValueError(f"{dst} ends in {target.suffix!r}; allowed is the ending of the source, {source.suffix!r}")
-        return _cast_single(source, target, options, workers, force, dry_run, rank, progress, begin)
-    job, tensors = _plan_directory(source, target, options, workers, force, follow_symlinks)
-    if dry_run:
+        return _convert_single(source, target, options, workers, how, begin)
+    job, tensors = _plan_directory(source, target, options, workers, how)
+    if how.dry_run:
         return CastReport(source, target, options.format, tuple(tensors), 0.0, False, len(job.work), 0)
     if job.replaces is None and target.exists():
         if job.is_complete():
-            job.verify(rank, world)
+            job.verify(how.rank, how.world)
             job.clean()  # a process may have been killed before it could
             return CastReport(source, target, options.format, (), 0.0, True, len(job.work), len(job.work))
         raise existing(target)
     try:
-        return _cast_directory(job, rank, world, dask, ray, progress, begin)
+        return _convert_directory(job, how, begin)
     except OverflowError:  # which would come again
         raise
     except Exception as error:
@@ -173,56 +194,45 @@ def existing(target: Path) -> FileExistsError:
     return FileExistsError(17, "exists; it is replaced only with force (--force)", str(target))
 
 
-def _cast_single(
-    source: Path,
-    target: Path,
-    options: CastOptions,
-    threads: int,
-    force: bool,
-    dry_run: bool,
-    rank: int,
-    progress: Progress | None,
-    begin: float,
+def _convert_single(
+    source: Path, target: Path, options: Conversion, threads: int, how: How, begin: float
 ) -> CastReport:
-    if target.exists() and not force:
+    if target.exists() and not how.force:
         raise existing(target)
     single.check_from_format([source], options.from_format)
-    if dry_run or options.only or options.skip:  # else the cast itself checks all that this would
-        tensors = _plan_file(source, options, "")
+    plans = options.needs_plan or how.dry_run  # else the conversion itself checks all that this would
+    tensors = _plan_file(source, options, "")[0] if plans else []
+    if plans:
         single.check_names(options, [tensor.name for tensor in tensors])
-    if dry_run or rank != 0:
-        tensors = tensors if dry_run else []
+        options.check_result(source, tensors)
+    if how.dry_run or how.rank != 0:
+        tensors = tensors if how.dry_run else []
         return CastReport(source, target, options.format, tuple(tensors), 0.0, False, 1, 0)
-    advance = _counter(progress, source.stat().st_size)
-    reports = single.cast_beside(source, target, options, threads, advance, force=force)
+    advance = _counter(how.progress, source.stat().st_size)
+    reports = single.cast_beside(source, target, options, threads, advance, force=how.force)
     return CastReport(source, target, options.format, tuple(reports), time.perf_counter() - begin)
 
 
-def _plan_file(path: Path, options: CastOptions, name: str) -> list[TensorReport]:
+def _plan_file(path: Path, options: Conversion, name: str) -> tuple[list[TensorReport], set[str]]:
+    """Return what would become of a file, and the names of its tensors."""
     with single.opened(path, options.from_format) as source:
-        pairs = zip(source.tensors, single.targets_of(path, source, options), strict=True)
-        return [
-            TensorReport(
-                old.name, old.format or old.dtype, new.format or new.dtype, old.size, old.nbytes, new.nbytes, file=name
-            )
-            for old, new in pairs
-        ]
+        targets, tasks, _ = single.plan_of(path, source, options)
+        return [replace(task.report, file=name) for task in tasks(targets)], {tensor.name for tensor in source.tensors}
 
 
 def _plan_directory(
-    source: Path, target: Path, options: CastOptions, threads: int, force: bool, follow_symlinks: bool
+    source: Path, target: Path, options: Conversion, threads: int, how: How
 ) -> tuple[Job, list[TensorReport]]:
     """Read every header and index, so that what is wrong is said before anything is written."""
-    if force and os.path.ismount(target):
+    if how.force and os.path.ismount(target):
         raise ValueError(f"{target} is a mount point, which nothing can replace; allowed is a place in it")
-    items = model.scan(source, follow_symlinks=follow_symlinks)
+    items = model.scan(source, follow_symlinks=how.follow_symlinks)
     tensors: list[TensorReport] = []
     names: dict[str, set[str]] = {}
     planned: dict[str, list[dict[str, object]]] = {}
     for item in items:
         if item.kind == "tensors":
-            found = _plan_file(source / item.path, options, item.path)
-            names[item.path] = {tensor.name for tensor in found}
+            found, names[item.path] = _plan_file(source / item.path, options, item.path)
             planned[item.path] = [tensor.as_dict() for tensor in found]
             tensors += found
     single.check_from_format([source / path for path in names], options.from_format)
@@ -233,25 +243,24 @@ def _plan_directory(
             model.check_index(source, item, names)
         if item.kind in ("index", "config"):
             try:
-                model.rewritten(source, item, options.format, planned)
+                model.rewritten(source, item, options, planned)
             except RecursionError as error:  # nested too deep for that
                 raise FileFormatError(f"{source / item.path}: cannot be written anew ({error})") from None
     single.check_names(options, [tensor.name for tensor in tensors])
-    replaces = target.stat().st_ino if force and target.exists() else None
+    options.check_result(source, tensors)
+    replaces = target.stat().st_ino if how.force and target.exists() else None
     return Job(source, target, options, tuple(items), threads, replaces), tensors
 
 
-def _cast_directory(
-    job: Job, rank: int, world: int, dask: str | None, ray: str | None, progress: Progress | None, begin: float
-) -> CastReport:
-    mine = job.share(rank, world)
-    advance = _counter(progress, sum(item.size for item in mine))
+def _convert_directory(job: Job, how: How, begin: float) -> CastReport:
+    mine = job.share(how.rank, how.world)
+    advance = _counter(how.progress, sum(item.size for item in mine))
     try:
         job.prepare()
-        if dask is not None:
-            engines.run_on_dask(dask, job, mine, advance)
-        elif ray is not None:
-            engines.run_on_ray(ray, job, mine, advance)
+        if how.dask is not None:
+            engines.run_on_dask(how.dask, job, mine, advance)
+        elif how.ray is not None:
+            engines.run_on_ray(how.ray, job, mine, advance)
         else:
             for item in mine:
                 job.do(item, advance)
@@ -259,12 +268,12 @@ def _cast_directory(
         if not job.is_complete():  # else another process has finished it all, and taken the staging directory away
             raise
     except OverflowError as error:  # it comes again, so nobody will go on with what is done
-        if world > 1:
+        if how.world > 1:
             raise OverflowError(f"{error}; {job.staging} can be removed once all processes have ended") from None
         job.discard()
         raise
     ours = [record for item in mine if (record := job.record(item)) is not None]
-    records = job.finish(settle=world > 1)
+    records = job.finish(settle=how.world > 1)
     shown = ours if not records else list(records.values())
     reports = [TensorReport.from_dict(tensor) for record in shown for tensor in record["tensors"]]
     done = len(job.work) if records is not None else sum(job.record(item) is not None for item in job.work)

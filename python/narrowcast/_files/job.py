@@ -1,4 +1,4 @@
-"""The cast of a directory: file by file into a staging directory beside the target, renamed when all are done.
+"""The conversion of a directory: file by file into a staging directory beside the target, renamed when all are done.
 
 Each finished file has a record (size, SHA-256, what it was made of). A second run, or another process on any machine
 that sees the same file system, skips files whose record holds and does the others; whoever finds all records puts the
@@ -26,7 +26,6 @@ from typing import Any, Final
 
 from narrowcast._files import model, single
 from narrowcast._files.atomic import AtomicFile, hidden_prefix, mode_like, sync_directory, write_bytes
-from narrowcast._files.options import CastOptions
 from narrowcast._files.report import TensorReport
 
 _LAYOUT: Final = 2  # of records and manifests
@@ -37,13 +36,13 @@ _POLL_SECONDS: Final = 0.01
 
 @dataclass(frozen=True)
 class Job:
-    """What is cast to where: plain data, which engines send to their workers.
+    """What is converted to where: plain data, which engines send to their workers.
 
     Attributes
     ----------
     source, target : Path
         Directories; the target appears when all is done.
-    options : CastOptions
+    options : Conversion
         The same for every process that takes part.
     items : tuple of Item
         All files and directories of the source.
@@ -55,18 +54,19 @@ class Job:
 
     source: Path
     target: Path
-    options: CastOptions
+    options: single.Conversion
     items: tuple[model.Item, ...]
     threads: int
     replaces: int | None
 
     @cached_property
     def identity(self) -> str:
-        """A name that all processes of one cast share, and no cast with other options or of another source.
+        """A name that all processes of one job share, and no job with other options or of another source.
 
         The path of the source is part of it: processes on several machines see the same file system at the same path.
         """
-        facts = json.dumps([_LAYOUT, str(self.source), asdict(self.options), [item.path for item in self.items]])
+        names = [item if self.options.joins_files else item.path for item in self.items]
+        facts = json.dumps([_LAYOUT, str(self.source), asdict(self.options), names])
         return _sha256(facts.encode())[:12]
 
     @property
@@ -81,7 +81,7 @@ class Job:
 
     @property
     def work(self) -> list[model.Item]:
-        """The files that are cast or copied one by one."""
+        """The files that are converted or copied one by one."""
         return [item for item in self.items if item.kind in ("tensors", "file")]
 
     def share(self, rank: int, world: int) -> list[model.Item]:
@@ -137,7 +137,7 @@ class Job:
             return False
 
     def do(self, item: model.Item, advance: Callable[[int], None]) -> dict[str, Any]:
-        """Cast or copy one file and write its record, unless a record holds already. Returns the record."""
+        """Convert or copy one file and write its record, unless a record holds already. Returns the record."""
         record = self.record(item)
         if record is not None and self.holds(record):
             advance(item.size)
@@ -282,8 +282,10 @@ class Job:
         }
         tensors = {path: record["tensors"] for path, record in records.items()}
         for item in self.items:
+            if self.options.joins_files and item.kind == "tensors":
+                self._check_unchanged(item)  # it may be part of what was made of another
             if item.kind in ("index", "config"):
-                data = model.rewritten(self.source, item, self.options.format, tensors)
+                data = model.rewritten(self.source, item, self.options, tensors)
                 self._check_unchanged(item)
                 self._write(self.tree / item.path, data, mode_like(self.source / item.path))
                 files[item.path] = {"bytes": len(data), "sha256": _sha256(data), "source": item.facts}

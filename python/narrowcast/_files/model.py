@@ -6,16 +6,17 @@ Nothing is cast or written here.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from narrowcast import _formats
-from narrowcast._files.container import FileFormatError, key_twice
-from narrowcast._files.single import is_tensor_file
+from narrowcast._files.configuration import CONFIG_NAME, cast_config
+from narrowcast._files.container import FileFormatError
+from narrowcast._files.json_file import dumped, read_json
+from narrowcast._files.options import CastOptions
+from narrowcast._files.single import Conversion, is_tensor_file
 
 MANIFEST: Final = "narrowcast.json"  # in every directory made here
 _MANIFEST_KEYS: Final = frozenset(("job", "options", "files"))
@@ -27,15 +28,6 @@ _END_BYTES: Final = 1 << 16
 
 _INDEX_SUFFIX: Final = ".index.json"
 _SHARDS_SUFFIX: Final = ".safetensors.index.json"
-_CONFIG_NAME: Final = "config.json"
-_DTYPE_KEYS: Final = ("torch_dtype", "dtype")
-_LARGEST_JSON: Final = 100_000_000  # bytes; an index of a million tensors has about as many
-_QUANTIZATION_KEY: Final = "quantization_config"  # whose dtypes say how a quantizer computes
-# The formats that a configuration can ask for: models are made with torch's default dtype set to it, which is one of
-# these. By any other, FP8 among them, transformers loads nothing.
-_DEFAULT_DTYPES: Final = {name: name for name in ("float64", "float32", "float16", "bfloat16")} | {
-    "tfloat32": "float32"
-}
 
 
 class Item(NamedTuple):
@@ -119,25 +111,7 @@ def _kind(path: Path) -> Kind:
         return "tensors"
     if path.name.endswith(_INDEX_SUFFIX):
         return "index"
-    return "config" if path.name == _CONFIG_NAME else "file"
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file; FileFormatError if it is none, or too large to be believed."""
-    if path.stat().st_size > _LARGEST_JSON:
-        raise FileFormatError(f"{path}: larger than {_LARGEST_JSON} bytes, which no index or configuration is")
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path}: not valid JSON ({error})") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = key_twice(key for key, _ in pairs)
-        raise ValueError(f"the key {twice!r} is there twice")
-    return found
+    return "config" if path.name == CONFIG_NAME else "file"
 
 
 def weight_map(root: Path, item: Item) -> dict[str, str]:
@@ -180,66 +154,46 @@ def check_index(root: Path, item: Item, tensors: Mapping[str, set[str]]) -> None
             raise FileFormatError(f"{root / item.path}: names the tensor {tensor!r} in {shard!r}, which has none such")
 
 
-def rewritten(root: Path, item: Item, format: str, tensors: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
+def rewritten(root: Path, item: Item, options: Conversion, tensors: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     """Return the new bytes of an index or a configuration.
 
     Parameters
     ----------
     root : Path
-        The directory that was cast.
+        The directory that was converted.
     item : Item
         The file.
-    format : str
-        The target format.
+    options : Conversion
+        What was done.
     tensors : Mapping of str to sequence of Mapping
         What became of the tensors of each file, by its path: `TensorReport.as_dict`.
     """
     path = root / item.path
     old = path.read_bytes()
     if item.kind == "config":
-        name, config = _DEFAULT_DTYPES.get(format), read_json(path)
+        config = read_json(path)
         below = PurePosixPath(item.path).parent
-        was_cast = any(
-            tensor["from"] != tensor["to"]
-            for file, found in tensors.items()
-            if PurePosixPath(file).is_relative_to(below)
-            for tensor in found
+        files = [found for file, found in tensors.items() if PurePosixPath(file).is_relative_to(below)]
+        if not any(tensor["from"] != tensor["to"] for found in files for tensor in found):
+            return old
+        changed = (
+            cast_config(config, options.format) if isinstance(options, CastOptions) else options.configure(path, config)
         )
-        return _dumped(config) if name is not None and was_cast and _set_dtype(config, name) else old
-    shards = sorted(set(weight_map(root, item).values()))
-    if not shards:
+        return dumped(config) if changed else old
+    where = weight_map(root, item)
+    if not where:
         return old
     index = read_json(path)
-    total = sum(tensor["bytes_after"] for shard in shards for tensor in tensors[shard])
-    index["metadata"] = {**index.get("metadata", {}), "total_size": total}
-    return _dumped(index)
+    found = [tensor for shard in sorted(set(where.values())) for tensor in tensors[shard]]
+    index["metadata"] = {**index.get("metadata", {}), "total_size": sum(tensor["bytes_after"] for tensor in found)}
+    index["weight_map"] = _renamed(index["weight_map"], found)
+    return dumped(index)
 
 
-def _set_dtype(config: Any, name: str) -> bool:
-    """Say the new dtype wherever a configuration names a float dtype, its parts' configurations included."""
-    changed = False
-    parts = [config]
-    while parts:
-        part = parts.pop()
-        if isinstance(part, list):
-            parts += part
-        elif isinstance(part, dict):
-            parts += [value for key, value in part.items() if key != _QUANTIZATION_KEY]
-            for key in _DTYPE_KEYS:
-                value = part.get(key)
-                if isinstance(value, str) and _is_float(value.removeprefix("torch.")):
-                    part[key] = ("torch." if value.startswith("torch.") else "") + name
-                    changed = True
-    return changed
-
-
-def _is_float(name: str) -> bool:
-    row = _formats.BY_NAME.get(name.removesuffix("_x2"))
-    return row is not None and row.is_float
-
-
-def _dumped(value: Any) -> bytes:
-    try:
-        return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON can say only as it was said: "\\ud800"
-        return (json.dumps(value, indent=2) + "\n").encode()
+def _renamed(where: Mapping[str, str], tensors: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Put the tensors that were made into the place of those that they were made of: the first of these."""
+    names: dict[str, Sequence[str]] = {}
+    for tensor in tensors:
+        sources = tensor.get("sources", (tensor["name"],))
+        names |= dict.fromkeys(sources[1:], ()) | {sources[0]: tensor.get("targets", (tensor["name"],))}
+    return {new: shard for old, shard in where.items() for new in names.get(old, (old,))}

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from operator import index
+from pathlib import Path
+from typing import ClassVar
 
 from narrowcast import _astype, _formats
 from narrowcast._astype import Overflow, Rounding
 from narrowcast._files.container import Tensor
+from narrowcast._files.report import TensorReport
 from narrowcast._formats import FormatLike
 
 
@@ -25,6 +28,7 @@ class CastOptions:
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     from_format: str | None = None
+    joins_files: ClassVar[bool] = False  # whether one file may be made of several
 
     def __post_init__(self) -> None:
         _astype.read_modes(self.rounding, self.overflow, self.seed, 0)
@@ -40,6 +44,14 @@ class CastOptions:
         if self.only and not any(fnmatchcase(name, pattern) for pattern in self.only):
             return False
         return not (self.skip and any(fnmatchcase(name, pattern) for pattern in self.skip))
+
+    @property
+    def needs_plan(self) -> bool:
+        """Whether a file is to be looked at before it is cast: whether patterns name anything."""
+        return bool(self.only or self.skip)
+
+    def check_result(self, source: Path, tensors: Sequence[TensorReport]) -> None:
+        """Refuse what would come of it: nothing, here."""
 
     def key(self, name: str) -> int:
         """Return the random key of a tensor, so that its values do not depend on the file it lies in.
@@ -67,14 +79,15 @@ def make_options(
     target = _formats.find_float(dtype, "dtype")[0].name
     _astype.read_modes(rounding, overflow, seed, 0)
     key = None if seed is None else index(seed)  # numpy's integers too, as what they are in JSON
-    return CastOptions(target, rounding, overflow, key, _patterns(only, "only"), _patterns(skip, "skip"), source)
+    return CastOptions(target, rounding, overflow, key, patterns(only, "only"), patterns(skip, "skip"), source)
 
 
-def _patterns(given: object, argument: str) -> tuple[str, ...]:
+def patterns(given: object, argument: str) -> tuple[str, ...]:
+    """Return patterns of names, given as one or as several."""
     if isinstance(given, str):
         return (given,)
-    patterns = tuple(given) if isinstance(given, Iterable) else (given,)
-    for pattern in patterns:
+    found = tuple(given) if isinstance(given, Iterable) else (given,)
+    for pattern in found:
         if not isinstance(pattern, str):
             raise TypeError(f"{argument} is {given!r}; allowed are a pattern of names, a str, and a sequence of such")
-    return patterns
+    return found

@@ -36,6 +36,9 @@ class TensorReport:
         What the cast did to its values; None if it was copied.
     file : str
         The file it lies in, relative to the directory that was cast.
+    sources, targets : tuple of str
+        The names of what it was made of and of what it became, where these are not its own name alone: a quantized
+        weight has scales, for one.
     """
 
     name: str
@@ -47,6 +50,8 @@ class TensorReport:
     seconds: float = 0.0
     sums: Sums | None = None
     file: str = ""
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     @property
     def sqnr(self) -> float | None:
@@ -64,6 +69,7 @@ class TensorReport:
             "bytes_before": self.bytes_before,
             "bytes_after": self.bytes_after,
             "seconds": self.seconds,
+            **{key: [*names] for key, names in (("sources", self.sources), ("targets", self.targets)) if names},
             **({} if self.sums is None else self.sums.as_dict()),
         }
 
@@ -80,6 +86,8 @@ class TensorReport:
             seconds=record["seconds"],
             sums=Sums.from_dict(record) if "signal" in record else None,
             file=record["file"],
+            sources=tuple(record.get("sources", ())),
+            targets=tuple(record.get("targets", ())),
         )
 
 

@@ -1,4 +1,4 @@
-"""One file: which kind it is, what becomes of its tensors, and its cast beside its place."""
+"""One file: which kind it is, what becomes of its tensors, and its conversion beside its place."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import errno
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias
 
 from narrowcast._files import npy, npz, safetensors
 from narrowcast._files.atomic import AtomicFile, mode_like
 from narrowcast._files.container import FileFormatError, Source, Tensor
+from narrowcast._files.crew import Plan, run_tasks
 from narrowcast._files.options import CastOptions
 from narrowcast._files.report import TensorReport
-from narrowcast._files.stream import cast_tensors
+from narrowcast._files.stream import Casts
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from narrowcast._files.dequantized import DequantizeOptions
+    from narrowcast._files.quantized_plan import QuantizeOptions
+
+# What can be done to files. The two besides the cast are imported by those who ask for them.
+Conversion: TypeAlias = "CastOptions | QuantizeOptions | DequantizeOptions"
 
 KINDS: Final[dict[str, ModuleType]] = {".safetensors": safetensors, ".npy": npy, ".npz": npz}
 
@@ -62,8 +69,15 @@ def check_from_format(paths: Sequence[Path], from_format: str | None) -> None:
     raise ValueError(f"from_format (--from) is {from_format!r}; no array has a dtype without a name (V2, V1)")
 
 
+def plan_of(path: Path, source: Source, options: Conversion) -> Plan:
+    """Return what becomes of a file."""
+    if not isinstance(options, CastOptions):
+        return options.plan(path, source)
+    return Plan(targets_of(path, source, options), lambda targets: Casts(source.tensors, targets, options))
+
+
 def targets_of(path: Path, source: Source, options: CastOptions) -> list[Tensor]:
-    """Return what each tensor becomes."""
+    """Return what each tensor becomes in a cast."""
     kind = kind_of(path)
     return [_target(path, kind, tensor, options) for tensor in source.tensors]
 
@@ -84,23 +98,28 @@ def _target(path: Path, kind: ModuleType, tensor: Tensor, options: CastOptions) 
     return target
 
 
-def check_names(options: CastOptions, names: Sequence[str]) -> None:
+def check_names(options: Conversion, names: Sequence[str]) -> None:
     """Refuse patterns that name nothing: a misspelt one must not pass for a cast."""
     for argument, patterns in (("only", options.only), ("skip", options.skip)):
         for pattern in patterns:
-            if not any(replace(options, only=(pattern,), skip=()).names(name) for name in names):
+            if not any(fnmatchcase(name, pattern) for name in names):
                 raise ValueError(f"{argument} is {pattern!r}, which names no tensor")
 
 
 def cast_into(
-    path: Path, file: BinaryIO, options: CastOptions, threads: int, advance: Callable[[int], None]
+    path: Path, file: BinaryIO, options: Conversion, threads: int, advance: Callable[[int], None]
 ) -> list[TensorReport]:
-    """Cast a file of tensors into an open file of the same kind."""
+    """Convert a file of tensors into an open file of the same kind."""
     with ExitStack() as stack:
         with _without_collector():
             source = stack.enter_context(opened(path, options.from_format))
-            sink = source.sink(file, targets_of(path, source, options))
-        reports = cast_tensors(source, sink, options, threads=threads, advance=advance)
+            targets, tasks, metadata = plan_of(path, source, options)
+            if metadata is None:
+                sink = source.sink(file, targets)
+            else:
+                sink = kind_of(path).Sink(file, targets, metadata)
+            made = tasks(sink.tensors)
+        reports = run_tasks(source, sink, made, threads=threads, advance=advance)
         sink.finish()
     return reports
 
@@ -121,14 +140,14 @@ def _without_collector() -> Iterator[None]:
 def cast_beside(
     path: Path,
     target: Path,
-    options: CastOptions,
+    options: Conversion,
     threads: int,
     advance: Callable[[int], None],
     *,
     force: bool,
     scratch: Path | None = None,
 ) -> list[TensorReport]:
-    """Cast a file of tensors to a file with its permissions, whole or not at all; `scratch` as for AtomicFile."""
+    """Convert a file of tensors to a file with its permissions, whole or not at all; `scratch` as for AtomicFile."""
     with named_errors(target), AtomicFile(target, replace=force, scratch=scratch, mode=mode_like(path)) as output:
         reports = cast_into(path, output.file, options, threads, advance)
         output.commit()
