@@ -1,7 +1,8 @@
-// Packing: two buffers of bytes, handed to nc_pack and nc_unpack. Whatever holds contiguous bytes is taken (ndarray,
-// bytes, mmap, memoryview); an array of an ml_dtypes dtype has no buffer and comes as a view of its bytes. A refusal of
-// the core becomes an exception with its sentence.
+// Packing: two buffers of bytes, handed to nc_pack, nc_unpack and nc_repack. Whatever holds contiguous bytes is taken
+// (ndarray, bytes, mmap, memoryview); an array of an ml_dtypes dtype has no buffer and comes as a view of its bytes. A
+// refusal of the core becomes an exception with its sentence; that of a code has its index.
 #include <string>
+#include <utility>
 
 #include "arrays.hpp"
 
@@ -48,13 +49,19 @@ std::int32_t find_layout(const char* name) {
     throw py::value_error("layout is '" + std::string(name) + "'; allowed are " + known);
 }
 
-nc_pack_options pack_options(const char* layout, bool is_signed, std::int32_t threads, const char* isa) {
+// The codes along the axis of a layout, and those of all later axes; 0: one line.
+using Extents = std::pair<std::size_t, std::size_t>;
+
+nc_pack_options pack_options(const char* layout, bool is_signed, std::int32_t threads, const char* isa,
+                             const Extents& extents) {
     nc_pack_options options{};
     options.size = sizeof options;
     options.layout = find_layout(layout);
     options.is_signed = is_signed ? 1 : 0;
     options.threads = threads;
     options.isa = isa;
+    options.along = extents.first;
+    options.inner = extents.second;
     return options;
 }
 
@@ -70,7 +77,9 @@ template <class Call> void run(std::size_t codes, const Call& call) {
         status = call(&error);
     }
     if (status == NC_ERROR_OVERFLOW) {
-        PyErr_SetString(PyExc_OverflowError, error.message);
+        const py::object refusal = py::reinterpret_borrow<py::object>(PyExc_OverflowError)(error.message);
+        refusal.attr("index") = error.index; // in C order
+        PyErr_SetObject(PyExc_OverflowError, refusal.ptr());
         throw py::error_already_set();
     }
     if (status != NC_OK) {
@@ -79,10 +88,10 @@ template <class Call> void run(std::size_t codes, const Call& call) {
 }
 
 void pack(py::handle codes, py::handle packed, std::int32_t bits, const char* layout, bool is_signed, bool check,
-          std::int32_t threads, const char* isa) {
+          std::int32_t threads, const char* isa, const Extents& extents) {
     const Bytes from(codes, "codes", PyBUF_SIMPLE);
     const Bytes to(packed, "packed", PyBUF_WRITABLE);
-    nc_pack_options options = pack_options(layout, is_signed, threads, isa);
+    nc_pack_options options = pack_options(layout, is_signed, threads, isa, extents);
     options.check = check ? 1 : 0;
     run(from.size(), [&](nc_error* error) {
         return nc_pack(from.data(), from.size(), bits, to.data(), to.size(), &options, error);
@@ -90,12 +99,24 @@ void pack(py::handle codes, py::handle packed, std::int32_t bits, const char* la
 }
 
 void unpack(py::handle packed, py::handle codes, std::int32_t bits, const char* layout, bool is_signed,
-            std::int32_t threads, const char* isa) {
+            std::int32_t threads, const char* isa, const Extents& extents) {
     const Bytes from(packed, "packed", PyBUF_SIMPLE);
     const Bytes to(codes, "codes", PyBUF_WRITABLE);
-    const nc_pack_options options = pack_options(layout, is_signed, threads, isa);
+    const nc_pack_options options = pack_options(layout, is_signed, threads, isa, extents);
     run(to.size(), [&](nc_error* error) {
         return nc_unpack(from.data(), from.size(), bits, to.data(), to.size(), &options, error);
+    });
+}
+
+void repack(py::handle packed, py::handle out, std::size_t n, std::int32_t bits, const char* from_layout,
+            const Extents& from_extents, const char* to_layout, const Extents& to_extents, bool is_signed,
+            std::int32_t threads, const char* isa) {
+    const Bytes from(packed, "packed", PyBUF_SIMPLE);
+    const Bytes to(out, "out", PyBUF_WRITABLE);
+    const nc_pack_options source = pack_options(from_layout, is_signed, threads, isa, from_extents);
+    const nc_pack_options target = pack_options(to_layout, is_signed, threads, isa, to_extents);
+    run(n, [&](nc_error* error) {
+        return nc_repack(from.data(), from.size(), n, bits, to.data(), to.size(), &source, &target, error);
     });
 }
 
@@ -108,13 +129,22 @@ std::size_t packed_bytes(std::size_t n, std::int32_t bits, const char* layout) {
     return bytes;
 }
 
+std::int32_t granule(std::int32_t bits, const char* layout) { return nc_layout_granule(find_layout(layout), bits); }
+
 py::list layouts() {
     py::list rows;
     for (std::int32_t position = 0; nc_layout_at(position) != NC_LAYOUT_INVALID; ++position) {
         nc_layout_info info{};
         info.size = sizeof info;
         nc_layout_get_info(nc_layout_at(position), &info);
-        rows.append(py::make_tuple(info.name, info.least_bits, info.most_bits));
+        py::list widths;
+        for (std::int32_t bits = info.least_bits; bits <= info.most_bits; ++bits) {
+            if ((info.widths >> bits & 1) != 0) {
+                widths.append(bits);
+            }
+        }
+        rows.append(py::make_tuple(info.name, info.layout, py::tuple(widths), info.word_bits, info.axis,
+                                   info.biased != 0, info.inner_codes));
     }
     return rows;
 }
@@ -124,10 +154,14 @@ py::list layouts() {
 void bind_pack(py::module_& module) {
     using py::literals::operator""_a;
     module.def("pack", &pack, "codes"_a, "packed"_a, "bits"_a, "layout"_a = "lsb", py::kw_only(), "is_signed"_a = false,
-               "check"_a = false, "threads"_a = 1, "isa"_a = py::none());
+               "check"_a = false, "threads"_a = 1, "isa"_a = py::none(), "extents"_a = Extents{0, 0});
     module.def("unpack", &unpack, "packed"_a, "codes"_a, "bits"_a, "layout"_a = "lsb", py::kw_only(),
-               "is_signed"_a = false, "threads"_a = 1, "isa"_a = py::none());
+               "is_signed"_a = false, "threads"_a = 1, "isa"_a = py::none(), "extents"_a = Extents{0, 0});
+    module.def("repack", &repack, "packed"_a, "out"_a, "n"_a, "bits"_a, "from_layout"_a, "from_extents"_a,
+               "to_layout"_a, "to_extents"_a, py::kw_only(), "is_signed"_a = false, "threads"_a = 1,
+               "isa"_a = py::none());
     module.def("packed_bytes", &packed_bytes, "n"_a, "bits"_a, "layout"_a = "lsb");
+    module.def("layout_granule", &granule, "bits"_a, "layout"_a = "lsb");
     module.def("layouts", &layouts);
 }
 

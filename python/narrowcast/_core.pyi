@@ -105,11 +105,18 @@ def cast_error(
     became_nan. Those of pieces add up, but for max_error.
     """
 
-def layouts() -> list[tuple[str, int, int]]:
-    """Every row of layouts.def, in its order: name, fewest and most bits of a code."""
+def layouts() -> list[tuple[str, int, tuple[int, ...], int, int, bool, int]]:
+    """Every row of layouts.def, in its order.
+
+    Name, code, widths, bits of a word, its owner's axis, whether signed codes are biased, and what the extent of later
+    axes must be a multiple of.
+    """
 
 def packed_bytes(n: int, bits: int, layout: str = "lsb") -> int:
-    """Bytes that n codes take; ValueError for a layout or a width that there is not."""
+    """Bytes that a line of n codes takes; ValueError for a layout or a width that there is not."""
+
+def layout_granule(bits: int, layout: str = "lsb") -> int:
+    """How many codes fill whole words; 0 for a width that there is not."""
 
 def pack(
     codes: Buffer | np.ndarray[Any, Any],
@@ -121,11 +128,14 @@ def pack(
     check: bool = False,
     threads: int = 1,
     isa: str | None = None,
+    extents: tuple[int, int] = (0, 0),
 ) -> None:
-    """nc_pack: the low bits of each byte of codes into packed, whose size must be packed_bytes(len(codes), bits).
+    """nc_pack: the low bits of each byte of codes into packed, whose size must be what all lines take.
 
-    check: OverflowError for a code that does not fit, before anything is written. The last byte is filled up with
-    zeros, so the pieces of a long array are multiples of 8 codes. packed may begin where codes begins.
+    extents: codes along the layout's axis, and of all later axes; (0, 0): one line. check: OverflowError, with the flat
+    index of the code as its `index`, for a code that does not fit, before anything is written. The last word is filled
+    up with zeros, so the pieces of a long line of lsb are multiples of 8 codes; there packed may begin where codes
+    begins.
     """
 
 def unpack(
@@ -137,8 +147,25 @@ def unpack(
     is_signed: bool = False,
     threads: int = 1,
     isa: str | None = None,
+    extents: tuple[int, int] = (0, 0),
 ) -> None:
-    """nc_unpack: as many codes as codes has bytes; packed must have packed_bytes(len(codes), bits)."""
+    """nc_unpack: as many codes as codes has bytes."""
+
+def repack(
+    packed: Buffer | np.ndarray[Any, Any],
+    out: Buffer | np.ndarray[Any, Any],
+    n: int,
+    bits: int,
+    from_layout: str,
+    from_extents: tuple[int, int],
+    to_layout: str,
+    to_extents: tuple[int, int],
+    *,
+    is_signed: bool = False,
+    threads: int = 1,
+    isa: str | None = None,
+) -> None:
+    """nc_repack of n codes: what pack would give of what unpack gives."""
 
 def unscale(
     arrays: Sequence[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], int]],

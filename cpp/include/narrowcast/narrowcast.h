@@ -140,6 +140,10 @@ typedef struct nc_cast_options {
 NC_API nc_status nc_cast(const nc_array* x, const nc_array* out, const nc_cast_options* options,
                          nc_error* error) NC_NOEXCEPT;
 
+/* Codes of 1 to 8 bits, a byte each, and the layouts in which they are packed. The codes are an array in C order, along
+ * one axis of which runs the layout: n = (outer) * along * inner. Each line along that axis is packed by itself into
+ * whole words, and the words lie as the codes did: so gptq's words down K of (K, N) are along = K, inner = N. The
+ * layout marlin takes tiles of both axes, K a multiple of 16 and N one of 64. */
 typedef struct nc_pack_options {
     size_t size;       /* sizeof(nc_pack_options), set by the caller */
     int32_t layout;    /* nc_layout */
@@ -147,19 +151,22 @@ typedef struct nc_pack_options {
     int32_t check;     /* nc_pack: 1: NC_ERROR_OVERFLOW if a code does not fit, before anything is written */
     int32_t threads;   /* 1: the calling thread alone; n: at most n threads; 0: one per core */
     const char* isa;   /* null: NARROWCAST_ISA or the best one; else a name from nc_isa_name */
+    size_t along;      /* codes along the layout's axis; 0: n / inner, which is one line if inner is 1 */
+    size_t inner;      /* codes from one to the next of that axis: the extents of all later axes; 0: 1 */
 } nc_pack_options;
 
 /* The defaults, on one thread: nc_pack_options options = NC_PACK_OPTIONS_INIT; */
-#define NC_PACK_OPTIONS_INIT {sizeof(nc_pack_options), 0, 0, 0, 1, NULL}
+#define NC_PACK_OPTIONS_INIT {sizeof(nc_pack_options), 0, 0, 0, 1, NULL, 0, 0}
 
-/* Bytes that n codes of 1 to 8 bits take in a layout. NC_ERROR_ARGUMENT, and *bytes left alone, for a null pointer, a
- * layout that does not exist, a width it does not have, or a count that no memory holds. */
+/* Bytes that one line of n codes takes in a layout; an array takes them once for each of its lines. NC_ERROR_ARGUMENT,
+ * and *bytes left alone, for a null pointer, a layout that does not exist, a width it does not have, or a count that no
+ * memory holds. */
 NC_API nc_status nc_packed_bytes(size_t n, int32_t bits, int32_t layout, size_t* bytes) NC_NOEXCEPT;
 
-/* Packs n codes, a byte each, into packed_bytes bytes, which must be what nc_packed_bytes says. Only the low `bits`
- * bits of a code are read; bits that no code fills are zero. options may be null (lsb, unsigned, unchecked, one
- * thread); error may be null. A long array may be packed in pieces of a multiple of 8 codes, one behind the other.
- * packed may begin where codes begins; any other overlap is NC_ERROR_OVERLAP. */
+/* Packs n codes into packed_bytes bytes, which must be what all lines take. Only the low `bits` bits of a code are
+ * read; bits that no code fills are zero. options may be null (lsb, one line, unsigned, unchecked, one thread); error
+ * may be null. A long line of lsb may be packed in pieces of a multiple of 8 codes, one behind the other. packed may
+ * begin where codes begins if they are one line of lsb; any other overlap is NC_ERROR_OVERLAP. */
 NC_API nc_status nc_pack(const void* codes, size_t n, int32_t bits, void* packed, size_t packed_bytes,
                          const nc_pack_options* options, nc_error* error) NC_NOEXCEPT;
 
@@ -168,15 +175,28 @@ NC_API nc_status nc_pack(const void* codes, size_t n, int32_t bits, void* packed
 NC_API nc_status nc_unpack(const void* packed, size_t packed_bytes, int32_t bits, void* codes, size_t n,
                            const nc_pack_options* options, nc_error* error) NC_NOEXCEPT;
 
+/* From one layout to another, as nc_unpack(from) and nc_pack(to) would, without an array between them. Their axes may
+ * differ. Threads and isa are those of `to`. No overlap is allowed. */
+NC_API nc_status nc_repack(const void* packed, size_t packed_bytes, size_t n, int32_t bits, void* out, size_t out_bytes,
+                           const nc_pack_options* from, const nc_pack_options* to, nc_error* error) NC_NOEXCEPT;
+
 /* Facts of one layout. */
 typedef struct nc_layout_info {
     size_t size;        /* sizeof(nc_layout_info), set by the caller */
     const char* name;   /* "lsb" */
     int32_t layout;     /* nc_layout */
-    int32_t least_bits; /* the widths it has */
+    int32_t least_bits; /* the narrowest and the widest codes that it has */
     int32_t most_bits;
-    int32_t reserved; /* 0 */
+    int32_t widths;      /* bit b is set if it has codes of b bits */
+    int32_t word_bits;   /* of the items that it is stored in: 8 or 32 */
+    int32_t axis;        /* that its owner packs along: -1 the last, -2 the one before it, 0 the first */
+    int32_t biased;      /* 1: signed codes are stored as code + 2^(bits - 1) */
+    int32_t inner_codes; /* what `inner` must be a multiple of */
 } nc_layout_info;
+
+/* How many codes of so many bits fill whole words: lines that are not a multiple of it end with zero bits. 0 for a
+ * layout or a width that there is not. */
+NC_API int32_t nc_layout_granule(int32_t layout, int32_t bits) NC_NOEXCEPT;
 
 /* The layout codes in the order of layouts.def: nc_layout_at(0), ... until it returns NC_LAYOUT_INVALID. */
 NC_API int32_t nc_layout_at(int32_t position) NC_NOEXCEPT;

@@ -1,36 +1,19 @@
-// nc_pack and nc_unpack: check, choose, scan if asked to, split, run; and the facts of layouts. How bits lie is the
-// kernels' matter. Everything is checked before memory is touched, and nothing is written if anything is wrong.
-#include <string.h>
-
+// nc_pack, nc_unpack and nc_repack: check, choose, scan if asked to, split, run. How bits lie is the kernels' matter,
+// and that of pack_layout and pack_read. Everything is checked before memory is touched, and nothing is written if
+// anything is wrong.
 #include <algorithm>
 #include <atomic>
-#include <iterator>
 #include <limits>
 
 #include "api/error.hpp"
 #include "api/isa.hpp"
 #include "api/memory.hpp"
-#include "codec/packing.hpp"
+#include "api/options.hpp"
+#include "api/pack_layout.hpp"
 #include "parallel/split.hpp"
 
 namespace narrowcast {
 namespace {
-
-constexpr nc_layout_info layouts[] = {
-#define NC_LAYOUT(number, id, least, most) {sizeof(nc_layout_info), #id, number, least, most, 0},
-#include "narrowcast/layouts.def"
-};
-
-const nc_layout_info* find_layout(int32_t layout) noexcept {
-    for (const nc_layout_info& row : layouts)
-        if (row.layout == layout)
-            return &row;
-    return nullptr;
-}
-
-bool has_width(const nc_layout_info& layout, int32_t bits) noexcept {
-    return bits >= layout.least_bits && bits <= layout.most_bits;
-}
 
 // No array is longer; below it the arithmetic on sizes cannot overflow.
 constexpr size_t most_codes = std::numeric_limits<ptrdiff_t>::max();
@@ -44,52 +27,60 @@ struct Request {
     const unsigned char* src;
     unsigned char* dst;
     size_t n, src_bytes, dst_bytes;
-    int32_t bits;
-    nc_pack_options options; // complete, whatever the caller's size
+    int32_t bits, threads;
     bool in_place;
 };
 
-nc_status read_options(const nc_pack_options* given, nc_error* error, nc_pack_options& options) noexcept {
-    options = {sizeof options, NC_LAYOUT_lsb, 0, 0, 1, nullptr};
-    if (given == nullptr)
-        return NC_OK;
-    if (given->size < sizeof given->size || given->size > sizeof options)
-        return fail(error, NC_ERROR_ARGUMENT,
-                    "options.size is %zu; it must be sizeof(nc_pack_options), which is %zu in this library",
-                    given->size, sizeof options);
-    // An older caller's struct ends early: whole fields that it has are read, the rest keep their defaults.
-#define NC_READ(field)                                                                                                 \
-    if (given->size >= offsetof(nc_pack_options, field) + sizeof given->field)                                         \
-    options.field = given->field
-    NC_READ(layout);
-    NC_READ(is_signed);
-    NC_READ(check);
-    NC_READ(threads);
-    NC_READ(isa);
-#undef NC_READ
-    if (find_layout(options.layout) == nullptr)
-        return fail(error, NC_ERROR_ARGUMENT, "options.layout is %d; it must be a code that nc_layout_at gives",
+nc_status read_options(const nc_pack_options* given, const char* name, nc_error* error,
+                       nc_pack_options& options) noexcept {
+    using O = nc_pack_options;
+    options = {sizeof options, NC_LAYOUT_lsb, 0, 0, 1, nullptr, 0, 0};
+    if (const nc_status status = copy_options(given, name, "nc_pack_options", error, options, &O::layout, &O::is_signed,
+                                              &O::check, &O::threads, &O::isa, &O::along, &O::inner))
+        return status;
+    if (find_pack_layout(options.layout) == nullptr)
+        return fail(error, NC_ERROR_ARGUMENT, "%s.layout is %d; it must be a code that nc_layout_at gives", name,
                     options.layout);
     if (options.is_signed != 0 && options.is_signed != 1)
-        return fail(error, NC_ERROR_ARGUMENT, "options.is_signed is %d; it must be 0 or 1", options.is_signed);
+        return fail(error, NC_ERROR_ARGUMENT, "%s.is_signed is %d; it must be 0 or 1", name, options.is_signed);
     if (options.check != 0 && options.check != 1)
-        return fail(error, NC_ERROR_ARGUMENT, "options.check is %d; it must be 0 or 1", options.check);
+        return fail(error, NC_ERROR_ARGUMENT, "%s.check is %d; it must be 0 or 1", name, options.check);
     if (options.threads < 0)
-        return fail(error, NC_ERROR_ARGUMENT, "options.threads is %d; it must be 1 or more, or 0 for one per core",
+        return fail(error, NC_ERROR_ARGUMENT, "%s.threads is %d; it must be 1 or more, or 0 for one per core", name,
                     options.threads);
     return NC_OK;
 }
 
-nc_status check_sizes(const Request& r, size_t packed_bytes, nc_error* error) noexcept {
-    const nc_layout_info& layout = *find_layout(r.options.layout);
-    if (!has_width(layout, r.bits))
-        return fail(error, NC_ERROR_ARGUMENT, "bits is %d; layout %s has codes of %d to %d bits", r.bits, layout.name,
-                    layout.least_bits, layout.most_bits);
-    if (r.n > most_codes)
-        return fail(error, NC_ERROR_ARGUMENT, "n is %zu; it must be at most %zu", r.n, most_codes);
-    if (packed_bytes != stream_bytes(r.n, r.bits))
-        return fail(error, NC_ERROR_ARGUMENT, "packed_bytes is %zu; it must be %zu, which %zu codes of %d bits take",
-                    packed_bytes, stream_bytes(r.n, r.bits), r.n, r.bits);
+// The packed side of a call, from its options, which are complete.
+nc_status describe(const nc_pack_options& options, const char* name, size_t n, int32_t bits, const char* bytes_name,
+                   size_t packed_bytes, nc_error* error, PackedArray& array) noexcept {
+    const PackLayout& layout = *find_pack_layout(options.layout);
+    if (!has_width(layout, bits))
+        return fail(error, NC_ERROR_ARGUMENT, "bits is %d; layout %s has no codes of that many bits", bits,
+                    layout.name);
+    if (n > most_codes)
+        return fail(error, NC_ERROR_ARGUMENT, "n is %zu; it must be at most %zu", n, most_codes);
+    const size_t inner = options.inner != 0 ? options.inner : 1;
+    if (n % inner != 0)
+        return fail(error, NC_ERROR_ARGUMENT, "%s.inner is %zu; n, which is %zu, must be a multiple of it", name, inner,
+                    n);
+    const size_t along = options.along != 0 ? options.along : n / inner;
+    if (n != 0 && n / inner % along != 0)
+        return fail(error, NC_ERROR_ARGUMENT, "%s.along is %zu; n, which is %zu, must be a multiple of along * inner",
+                    name, along, n);
+    if (layout.order == PackOrder::tiles && (along % 16 != 0 || inner % 64 != 0))
+        return fail(error, NC_ERROR_ARGUMENT,
+                    "%s.along is %zu and inner %zu; layout %s needs multiples of 16 and of 64", name, along, inner,
+                    layout.name);
+    // No line takes more bytes than it has codes, unless they are so few that a word is not full.
+    const size_t lines = n == 0 ? 0 : n / along, line_bytes = packed_line_bytes(layout, bits, along);
+    if (lines != 0 && line_bytes > most_codes / lines)
+        return fail(error, NC_ERROR_ARGUMENT, "n is %zu; no memory holds that many codes in layout %s", n, layout.name);
+    if (packed_bytes != lines * line_bytes)
+        return fail(error, NC_ERROR_ARGUMENT, "%s is %zu; it must be %zu, which %zu codes of %d bits take", bytes_name,
+                    packed_bytes, lines * line_bytes, n, bits);
+    if (n != 0)
+        array = packed_array(layout, bits, options.is_signed != 0, n, along, inner, nullptr);
     return NC_OK;
 }
 
@@ -111,38 +102,61 @@ bool disjoint(const Request& r) noexcept {
 struct Job {
     const Request* request;
     const KernelTable* table;
-    bool stream;
+    bool stream, is_signed;
+    PackedArray array, source;  // what is packed; nc_repack: to and from
     std::atomic<unsigned> seen; // bits that no code may have beyond its width
 };
 
 constexpr size_t granule = 4096; // codes: a multiple of 8, so that parts begin on a byte, and of every vector
 
+void pack_stream_part(void* context, size_t begin, size_t end) noexcept {
+    const Job& job = *static_cast<const Job*>(context);
+    const Request& r = *job.request;
+    job.table->pack[r.bits](r.src + begin, r.dst + stream_bytes(begin, r.bits), end - begin, job.stream);
+}
+
+void unpack_stream_part(void* context, size_t begin, size_t end) noexcept {
+    const Job& job = *static_cast<const Job*>(context);
+    const Request& r = *job.request;
+    job.table->unpack[r.bits](r.src + stream_bytes(begin, r.bits), r.dst + begin, end - begin, job.is_signed,
+                              job.stream);
+}
+
 void pack_part(void* context, size_t begin, size_t end) noexcept {
-    const auto& [r, table, stream, seen] = *static_cast<const Job*>(context);
-    table->pack[r->bits](r->src + begin, r->dst + stream_bytes(begin, r->bits), end - begin, stream);
+    const Job& job = *static_cast<const Job*>(context);
+    write_units(job.array, job.request->dst, begin, end, {job.request->src, nullptr});
+}
+
+void repack_part(void* context, size_t begin, size_t end) noexcept {
+    const Job& job = *static_cast<const Job*>(context);
+    write_units(job.array, job.request->dst, begin, end, {job.request->src, &job.source});
 }
 
 void unpack_part(void* context, size_t begin, size_t end) noexcept {
-    const auto& [r, table, stream, seen] = *static_cast<const Job*>(context);
-    table->unpack[r->bits](r->src + stream_bytes(begin, r->bits), r->dst + begin, end - begin,
-                           r->options.is_signed != 0, stream);
+    const Job& job = *static_cast<const Job*>(context);
+    read_codes(job.array, job.request->src, begin, end - begin, job.request->dst + begin);
 }
 
 void check_part(void* context, size_t begin, size_t end) noexcept {
     Job& job = *static_cast<Job*>(context);
     const CodeBits bits = job.table->code_bits(job.request->src + begin, end - begin);
-    job.seen |= job.request->options.is_signed != 0 ? bits.folded : bits.set;
+    job.seen |= job.is_signed ? bits.folded : bits.set;
 }
 
-void run(Job& job, PartFn part) noexcept {
+void run_codes(Job& job, PartFn part) noexcept {
     const Request& r = *job.request;
-    run_parts(r.n, {r.in_place ? 1 : r.options.threads, granule, least_part_bytes / 2}, part, &job);
+    run_parts(r.n, {r.in_place ? 1 : r.threads, granule, least_part_bytes / 2}, part, &job);
+}
+
+void run_units(Job& job, PartFn part) noexcept {
+    const size_t least = least_part_bytes / 2 / codes_per_unit(job.array) + 1;
+    run_parts(pack_units(job.array), {job.request->threads, 1, least}, part, &job);
 }
 
 nc_status check_codes(Job& job, nc_error* error) noexcept {
     const Request& r = *job.request;
-    const bool is_signed = r.options.is_signed != 0;
-    run(job, check_part);
+    const bool is_signed = job.is_signed;
+    run_codes(job, check_part);
     if (job.seen >> (r.bits - (is_signed ? 1 : 0)) == 0)
         return NC_OK;
     const unsigned char* const first =
@@ -156,10 +170,13 @@ nc_status check_codes(Job& job, nc_error* error) noexcept {
     return status;
 }
 
-nc_status start(const Request& request, nc_error* error, Job& job) noexcept {
+nc_status start(const Request& request, const nc_pack_options& options, nc_error* error, Job& job) noexcept {
     job.request = &request;
+    job.is_signed = options.is_signed != 0;
     job.stream = !request.in_place && exceeds_caches(request.src_bytes + request.dst_bytes);
-    return choose_table(request.options.isa, error, job.table);
+    const nc_status status = choose_table(options.isa, error, job.table);
+    job.array.table = job.source.table = job.table;
+    return status;
 }
 
 } // namespace
@@ -167,66 +184,65 @@ nc_status start(const Request& request, nc_error* error, Job& job) noexcept {
 
 using namespace narrowcast;
 
-nc_status nc_packed_bytes(size_t n, int32_t bits, int32_t layout, size_t* bytes) noexcept {
-    const nc_layout_info* const row = find_layout(layout);
-    if (bytes == nullptr || row == nullptr || !has_width(*row, bits) || n > most_codes)
-        return NC_ERROR_ARGUMENT;
-    *bytes = stream_bytes(n, bits);
-    return NC_OK;
-}
-
 nc_status nc_pack(const void* codes, size_t n, int32_t bits, void* packed, size_t packed_bytes,
-                  const nc_pack_options* options, nc_error* error) noexcept {
+                  const nc_pack_options* given, nc_error* error) noexcept {
     if (!usable(error))
         return NC_ERROR_ARGUMENT;
     clear(error);
-    Request r{static_cast<const unsigned char*>(codes),
-              static_cast<unsigned char*>(packed),
-              n,
-              n,
-              packed_bytes,
-              bits,
-              {},
-              codes == packed};
-    if (const nc_status status = read_options(options, error, r.options))
-        return status;
-    if (const nc_status status = check_sizes(r, packed_bytes, error))
-        return status;
+    nc_pack_options options;
     Job job{};
-    if (const nc_status status = start(r, error, job); status != NC_OK || n == 0)
+    if (const nc_status status = read_options(given, "options", error, options))
+        return status;
+    if (const nc_status status = describe(options, "options", n, bits, "packed_bytes", packed_bytes, error, job.array))
+        return status;
+    const bool stream = is_stream(job.array);
+    const Request r{static_cast<const unsigned char*>(codes),
+                    static_cast<unsigned char*>(packed),
+                    n,
+                    n,
+                    packed_bytes,
+                    bits,
+                    options.threads,
+                    codes == packed && stream};
+    if (const nc_status status = start(r, options, error, job); status != NC_OK || n == 0)
         return status;
     if (const nc_status status = check_memory("codes", codes, n, error))
         return status;
     if (const nc_status status = check_memory("packed", packed, packed_bytes, error))
         return status;
     if (!r.in_place && !disjoint(r))
-        return fail(error, NC_ERROR_OVERLAP, "packed overlaps codes; it may do so only if both begin at one address");
-    if (r.options.check != 0)
+        return fail(error, NC_ERROR_OVERLAP, "packed overlaps codes; %s",
+                    stream ? "it may do so only if both begin at one address" : "this layout needs memory of its own");
+    if (options.check != 0)
         if (const nc_status status = check_codes(job, error))
             return status;
-    run(job, pack_part);
+    if (stream)
+        run_codes(job, pack_stream_part);
+    else
+        run_units(job, pack_part);
     return NC_OK;
 }
 
 nc_status nc_unpack(const void* packed, size_t packed_bytes, int32_t bits, void* codes, size_t n,
-                    const nc_pack_options* options, nc_error* error) noexcept {
+                    const nc_pack_options* given, nc_error* error) noexcept {
     if (!usable(error))
         return NC_ERROR_ARGUMENT;
     clear(error);
-    Request r{static_cast<const unsigned char*>(packed),
-              static_cast<unsigned char*>(codes),
-              n,
-              packed_bytes,
-              n,
-              bits,
-              {},
-              false};
-    if (const nc_status status = read_options(options, error, r.options))
-        return status;
-    if (const nc_status status = check_sizes(r, packed_bytes, error))
-        return status;
+    nc_pack_options options;
     Job job{};
-    if (const nc_status status = start(r, error, job); status != NC_OK || n == 0)
+    if (const nc_status status = read_options(given, "options", error, options))
+        return status;
+    if (const nc_status status = describe(options, "options", n, bits, "packed_bytes", packed_bytes, error, job.array))
+        return status;
+    const Request r{static_cast<const unsigned char*>(packed),
+                    static_cast<unsigned char*>(codes),
+                    n,
+                    packed_bytes,
+                    n,
+                    bits,
+                    options.threads,
+                    false};
+    if (const nc_status status = start(r, options, error, job); status != NC_OK || n == 0)
         return status;
     if (const nc_status status = check_memory("packed", packed, packed_bytes, error))
         return status;
@@ -234,30 +250,42 @@ nc_status nc_unpack(const void* packed, size_t packed_bytes, int32_t bits, void*
         return status;
     if (!disjoint(r))
         return fail(error, NC_ERROR_OVERLAP, "codes overlaps packed; unpacking needs memory of its own");
-    run(job, unpack_part);
+    run_codes(job, is_stream(job.array) ? unpack_stream_part : unpack_part);
     return NC_OK;
 }
 
-int32_t nc_layout_at(int32_t position) noexcept {
-    constexpr auto count = static_cast<int32_t>(std::size(layouts));
-    return position >= 0 && position < count ? layouts[position].layout : int32_t{NC_LAYOUT_INVALID};
-}
-
-nc_status nc_layout_get_info(int32_t layout, nc_layout_info* info) noexcept {
-    const nc_layout_info* const row = find_layout(layout);
-    if (info == nullptr || info->size < sizeof info->size || row == nullptr)
+nc_status nc_repack(const void* packed, size_t packed_bytes, size_t n, int32_t bits, void* out, size_t out_bytes,
+                    const nc_pack_options* from, const nc_pack_options* to, nc_error* error) noexcept {
+    if (!usable(error))
         return NC_ERROR_ARGUMENT;
-    // An older caller's struct ends early, a newer one's late; what both know is filled in, the size stays theirs.
-    const size_t size = info->size;
-    memcpy(info, row, std::min(size, sizeof *row));
-    info->size = size;
+    clear(error);
+    nc_pack_options from_options, to_options;
+    Job job{};
+    if (const nc_status status = read_options(from, "from", error, from_options))
+        return status;
+    if (const nc_status status = read_options(to, "to", error, to_options))
+        return status;
+    if (const nc_status status =
+            describe(from_options, "from", n, bits, "packed_bytes", packed_bytes, error, job.source))
+        return status;
+    if (const nc_status status = describe(to_options, "to", n, bits, "out_bytes", out_bytes, error, job.array))
+        return status;
+    const Request r{static_cast<const unsigned char*>(packed),
+                    static_cast<unsigned char*>(out),
+                    n,
+                    packed_bytes,
+                    out_bytes,
+                    bits,
+                    to_options.threads,
+                    false};
+    if (const nc_status status = start(r, to_options, error, job); status != NC_OK || n == 0)
+        return status;
+    if (const nc_status status = check_memory("packed", packed, packed_bytes, error))
+        return status;
+    if (const nc_status status = check_memory("out", out, out_bytes, error))
+        return status;
+    if (!disjoint(r))
+        return fail(error, NC_ERROR_OVERLAP, "out overlaps packed; repacking needs memory of its own");
+    run_units(job, repack_part);
     return NC_OK;
-}
-
-int32_t nc_layout_from_name(const char* name) noexcept {
-    if (name != nullptr)
-        for (const nc_layout_info& row : layouts)
-            if (strcmp(name, row.name) == 0)
-                return row.layout;
-    return NC_LAYOUT_INVALID;
 }

@@ -1,0 +1,31 @@
+// Reading a caller's options struct, whose size may be that of an older library's.
+#pragma once
+
+#include <stddef.h>
+
+#include "api/error.hpp"
+
+namespace narrowcast {
+
+// Takes the given members from the caller's struct (null: none of them) into `options`, which holds the defaults. An
+// older caller's struct ends early: whole members that it has are read. type is the struct's name.
+template <class Options, class... Member>
+nc_status copy_options(const Options* given, const char* argument, const char* type, nc_error* error, Options& options,
+                       Member Options::*... members) noexcept {
+    if (given == nullptr)
+        return NC_OK;
+    if (given->size < sizeof given->size || given->size > sizeof options)
+        return fail(error, NC_ERROR_ARGUMENT, "%s.size is %zu; it must be sizeof(%s), which is %zu in this library",
+                    argument, given->size, type, sizeof options);
+    const auto take = [&](auto member) {
+        const char* const field = reinterpret_cast<const char*>(&(options.*member));
+        const size_t end =
+            static_cast<size_t>(field - reinterpret_cast<const char*>(&options)) + sizeof(options.*member);
+        if (given->size >= end)
+            options.*member = given->*member;
+    };
+    (take(members), ...);
+    return NC_OK;
+}
+
+} // namespace narrowcast
