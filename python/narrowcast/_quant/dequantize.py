@@ -1,0 +1,204 @@
+"""dequantize: codes and scales back to values, whoever made them.
+
+Codes in a layout other than the plain one are unpacked first; the rest is one call of the core.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from narrowcast import _config, _core, _formats, _torch
+from narrowcast._arrays import Array, read_out
+from narrowcast._formats import FormatLike
+from narrowcast._quant import fbgemm, params
+from narrowcast._quant.array import QuantizedArray
+from narrowcast._quant.boxes import Shape, block_of, count_boxes, guess_block
+from narrowcast._quant.passes import read_spec
+from narrowcast._quant.spec import Granularity, Options, QuantSpec
+from narrowcast._quant.target import Target
+
+
+def dequantize(
+    codes: Any,
+    scale: Any,
+    zero_point: Any = None,
+    *,
+    dtype: FormatLike = "float32",
+    spec: FormatLike | QuantSpec | None = None,
+    granularity: Granularity | None = None,
+    axis: int | tuple[int, ...] | None = None,
+    group_size: int | None = None,
+    block_shape: tuple[int, int] | None = None,
+    layout: str | None = None,
+    dialect: str = "onnx",
+    shape: tuple[int, ...] | None = None,
+    out: Any = None,
+    threads: int | None = None,
+) -> Any:
+    """Return the values that codes stand for: (code - zero point) * scale.
+
+    Parameters
+    ----------
+    codes : ndarray or torch.Tensor
+        Codes, one per item or packed; any bits may come in.
+    scale : float, array_like or None
+        One scale, or one per box, with or without dimensions of 1. None with dialect ``"fbgemm"``: `codes` are fused
+        rows, which hold scale and bias.
+    zero_point : int or array_like, optional
+        Zero points in the shape of `scale`; by default 0 (symmetric unsigned codes: the middle one). In the dialects
+        whose zero is a float also floats.
+    dtype : str, dtype or type, default "float32"
+        A float format.
+    spec : str, dtype, type or QuantSpec, optional
+        What the codes are, by default what their dtype says. A `QuantSpec` also says all that follows up to `dialect`.
+    granularity, axis, group_size, block_shape
+        As in `quantize`. By default the shape of `scale` says it, where that is beyond doubt: one scale, or as many
+        dimensions as the codes have, which the scales divide.
+    layout : str, optional
+        The layout in which codes are packed.
+    dialect : str, default "onnx"
+        As in `quantize`; it matters for quanto, fbgemm and llm_int8.
+    shape : tuple of int, optional
+        The shape of the values. Packed codes need it where the last axis may have been padded; by default they fill
+        it.
+    out : ndarray or torch.Tensor, optional
+        Where to write, in the shape of the values and of the dtype asked for.
+    threads : int, optional
+        As in `quantize`.
+
+    Returns
+    -------
+    ndarray or torch.Tensor
+        `out` if it was given. The product is rounded to float32 and then to `dtype`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `quantize`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import narrowcast as nc
+    >>> packed = np.array([[0x21, 0xF8]], np.uint8)
+    >>> nc.dequantize(packed, 0.5, spec="int4", layout="lsb").tolist()
+    [[0.5, 1.0, -4.0, -0.5]]
+    """
+    options = {
+        "granularity": granularity or "tensor", "axis": axis, "group_size": group_size, "block_shape": block_shape,
+        "layout": layout, "dialect": dialect,
+    }  # fmt: skip
+    is_tensor = _torch.is_tensor(codes)
+    array, found = _to_array(codes)
+    guesses = granularity is None and not isinstance(spec, QuantSpec) and dialect not in ("fbgemm", "llm_int8")
+    if dialect in ("fbgemm", "llm_int8") and granularity is None:
+        options["granularity"] = "row"
+    prepared = read_spec(found if spec is None else spec, options)
+    target, packed = prepared._resolved.target, prepared._resolved.packed
+    row, _ = _formats.find_float(dtype, "dtype")
+    if threads is None:
+        threads = prepared.threads
+    workers = _config.get_num_threads() if threads is None else _config.check_threads(threads, "threads")
+    if scale is None:
+        if prepared.dialect != "fbgemm":
+            raise ValueError(f"scale is None, and dialect is {prepared.dialect!r}; allowed are numbers and arrays")
+        array, scale, zero_point = fbgemm.split_given(array, target)
+        found = "uint8"
+    values_shape = _find_shape(array, prepared, shape)
+    array, code_format, options_for_core = _read_codes(array, found, prepared, values_shape)
+
+    whole = values_shape or (1,)
+    if guesses:
+        scales, _ = params.read_scale(scale, None)
+        block = guess_block(whole, scales.shape)
+    else:
+        block = block_of(prepared, whole)
+    used = params.read_given(prepared, scale, zero_point, count_boxes(whole, block), positive=False)
+
+    result = np.empty(values_shape, row.dtype) if out is None else read_out(out, row, values_shape)
+    if result.size:
+        _core.dequantize(
+            array.reshape(whole) if not packed else array,
+            code_format,
+            *used.for_core(),
+            result.reshape(whole),
+            row.code,
+            block,
+            options_for_core,
+            workers,
+            _config.chosen_isa.get(),
+        )
+    if out is not None:
+        return out
+    return _torch.from_array(result, row.dtype.name) if is_tensor else result
+
+
+def read_codes(q: QuantizedArray, shape: Shape) -> tuple[Array, int, Options]:
+    """Return the codes of a result as the core reads them, in this shape, their format and the options."""
+    array, found = _to_array(q.codes)
+    array, code_format, options = _read_codes(array, found, q.spec, shape)
+    return array if options[8] else array.reshape(shape), code_format, options
+
+
+def _to_array(codes: Any) -> tuple[Array, str]:
+    if _torch.is_tensor(codes):
+        return _torch.to_array(codes, "codes")
+    if not isinstance(codes, np.ndarray):
+        raise TypeError(f"codes is a {type(codes).__name__}; allowed are ndarrays and torch tensors")
+    return np.asarray(codes), codes.dtype.newbyteorder("=").name
+
+
+def _find_shape(array: Array, spec: QuantSpec, shape: Any) -> Shape:
+    """Return the shape of the values, from an argument or from the codes."""
+    resolved = spec._resolved
+    bits = resolved.target.bits
+    if shape is not None:
+        try:
+            wanted = tuple(int(n.__index__()) for n in shape)
+        except (TypeError, AttributeError):
+            raise TypeError(f"shape is {shape!r}; allowed are tuples of integers") from None
+        if any(n < 0 for n in wanted):
+            raise ValueError(f"shape is {wanted}; allowed are tuples of integers from 0")
+    elif not resolved.packed:
+        return tuple(array.shape)
+    elif spec.layout not in (None, "lsb") or array.ndim == 0 or array.shape[-1] * 8 % bits:
+        raise ValueError("shape is None; these packed codes need the shape of the values")
+    else:
+        return (*array.shape[:-1], array.shape[-1] * 8 // bits)
+    if not resolved.packed:
+        fits = array.shape == wanted
+    elif spec.layout in (None, "lsb"):
+        fits = bool(wanted) and array.shape == (*wanted[:-1], resolved.target.items(wanted[-1]))
+    else:
+        fits = True  # the layout's own rules, when they are unpacked
+    if not fits:
+        raise ValueError(f"shape is {wanted}, and codes of {resolved.target.name} have shape {array.shape}")
+    return wanted
+
+
+def _read_codes(array: Array, found: str, spec: QuantSpec, shape: Shape) -> tuple[Array, int, Options]:
+    """Return codes as the core reads them, their format and the options."""
+    resolved, target = spec._resolved, spec._resolved.target
+    if resolved.packed:
+        if spec.layout in (None, "lsb") and math.prod(shape[-1:]) * target.bits % 8 == 0:
+            if found != "uint8":
+                raise TypeError(f"codes have dtype {found}; allowed for packed {target.name} is uint8")
+            return array, params.UINT8.code, resolved.given
+        from narrowcast._quant.pack import unpack
+
+        array = np.asarray(unpack(array, target.name, shape=shape, layout=spec.layout or "lsb"))
+        found = array.dtype.name
+    _check_dtype(array, found, target)
+    options = (*resolved.given[:8], 0, *resolved.given[9:])
+    if target.is_float:
+        return array.view(target.dtype), target.format, options
+    return array.view(target.carrier), _formats.BY_NAME[target.carrier.name].code, options
+
+
+def _check_dtype(array: Array, found: str, target: Target) -> None:
+    allowed = tuple(dict.fromkeys((target.dtype.name, target.carrier.name)))
+    if found not in allowed or array.itemsize != target.carrier.itemsize:
+        raise TypeError(f"codes have dtype {found}; allowed for {target.name} are {', '.join(allowed)}")

@@ -1,0 +1,158 @@
+"""Scales and zero points: those that came with a call, read and checked, and the dtypes of those that are made."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from narrowcast import _core, _formats, _torch
+from narrowcast._arrays import Array
+from narrowcast._astype import astype
+from narrowcast._formats import Format
+from narrowcast._quant.boxes import Shape, fit
+from narrowcast._quant.spec import MOST_ZERO, SCALE_DTYPES, QuantSpec
+
+FLOAT32: Final = _formats.BY_NAME["float32"]
+FLOAT16: Final = _formats.BY_NAME["float16"]
+INT32: Final = _formats.BY_NAME["int32"]
+UINT8: Final = _formats.BY_NAME["uint8"]
+_NARROW: Final = ("float16", "bfloat16")
+
+
+class Params(NamedTuple):
+    """A scale and, unless it is None, a zero point for each box, and how their bits are read."""
+
+    scale: Array
+    scale_row: Format
+    zero: Array | None = None
+    zero_row: Format = INT32
+
+    def for_core(self) -> tuple[Array, int, Array | None, int]:
+        """Return what calls of the core take."""
+        return self.scale, self.scale_row.code, self.zero, self.zero_row.code
+
+
+def allocate(spec: QuantSpec, source: Format, boxes: Shape) -> Params:
+    """Return uninitialised arrays for the scales and zero points that a spec has computed for a source."""
+    resolved = spec._resolved
+    if resolved.scale is not None:
+        row = resolved.scale
+    elif spec.dialect == "fbgemm":
+        row = FLOAT32 if resolved.target.bits == 8 else FLOAT16
+    elif resolved.dialect.steps == "source":
+        row = resolved.compute or (source if source.name in _NARROW else FLOAT32)
+    else:
+        row = FLOAT32
+    scale = np.empty(boxes, row.dtype)
+    if not resolved.has_zero:
+        return Params(scale, row)
+    zero_row = INT32 if not resolved.float_zero else row if spec.dialect == "fbgemm" else FLOAT32
+    return Params(scale, row, np.empty(boxes, zero_row.dtype), zero_row)
+
+
+def read_given(spec: QuantSpec, scale: Any, zero_point: Any, boxes: Shape, positive: bool = True) -> Params:
+    """Return given scales and zero points, one for each box; without zero points, those of the spec's middle."""
+    array, row = read_scale(scale, None if spec._resolved.scale is None else spec._resolved.scale.name)
+    array = fit(array, boxes, "scale")
+    if positive:
+        _check_positive(array, row)
+    if zero_point is None:
+        if spec.dialect == "fbgemm":
+            raise ValueError("zero_point is None, and dialect is 'fbgemm'; allowed is the bias of each row")
+        zero = _default_zero(spec, boxes)
+        return Params(array, row, zero, INT32)
+    zero, zero_row = read_zero(spec, zero_point)
+    return shown(spec, Params(array, row, fit(zero, boxes, "zero_point"), zero_row))
+
+
+def read_scale(scale: Any, dtype: str | None) -> tuple[Array, Format]:
+    """Return scales as an array that the core reads: of a scale format, others rounded to float32."""
+    array, name = _to_array(scale, "scale")
+    row = _formats.BY_NAME.get(name)
+    if row is None or row.name == "bool" or (array.dtype.hasobject):
+        raise TypeError(f"scale has dtype {name}; allowed are {', '.join(SCALE_DTYPES)}, and numbers")
+    if row.name not in SCALE_DTYPES:
+        if row.is_float and row.name != "float64":
+            raise TypeError(f"scale has dtype {name}; allowed are {', '.join(SCALE_DTYPES)}, and numbers")
+        array, row = np.asarray(astype(array, "float32")), FLOAT32
+    if dtype is not None and row.name != dtype:
+        row = _formats.BY_NAME[dtype]
+        array = np.asarray(astype(array, dtype, overflow="saturate"))
+    return array, row
+
+
+def read_zero(spec: QuantSpec, zero_point: Any) -> tuple[Array, Format]:
+    """Return zero points as int32 or, where the dialect has a float there, as float32."""
+    resolved = spec._resolved
+    if resolved.target.is_float:
+        raise ValueError(f"zero_point is given; allowed with integer codes only, and dtype is {resolved.target.name}")
+    array, name = _to_array(zero_point, "zero_point")
+    row = _formats.BY_NAME.get(name)
+    if row is not None and row.is_float and resolved.dialect.zero == "shift" and not row.is_codes:
+        return np.asarray(array if row in (FLOAT32, FLOAT16) else astype(array, "float32")), (
+            row if row in (FLOAT32, FLOAT16) else FLOAT32
+        )
+    if row is None or row.is_float or row.name == "bool":
+        allowed = "integers and floats" if resolved.dialect.zero == "shift" else "integers"
+        raise TypeError(f"zero_point has dtype {name}; allowed with dialect {spec.dialect!r} are {allowed}")
+    if row.bits > 16 and array.size and not -MOST_ZERO <= int(array.min()) <= int(array.max()) <= MOST_ZERO:
+        raise ValueError(
+            f"zero_point is {_first(array, np.abs(array.astype(np.float64)) > MOST_ZERO)}; allowed are integers of up "
+            f"to {MOST_ZERO} in magnitude"
+        )
+    return array.astype(np.int32, copy=False), INT32
+
+
+def _to_array(given: Any, argument: str) -> tuple[Array, str]:
+    if _torch.is_tensor(given):
+        array, name = _torch.to_array(given, argument)
+        row = _formats.BY_NAME.get(name)
+        if row is not None and array.dtype != row.dtype and array.itemsize == row.storage_bytes:
+            array = array.view(row.dtype)
+    else:
+        try:
+            array = np.asarray(given)
+        except ValueError:
+            raise ValueError(f"{argument} is a sequence of unequal lengths; allowed are numbers and arrays") from None
+        name = array.dtype.newbyteorder("=").name
+    return array, name
+
+
+def _check_positive(array: Array, row: Format) -> None:
+    values = array if row is FLOAT32 else np.asarray(astype(array, "float32"))
+    if values.size and not (values.min() > 0 and values.max() < np.inf):
+        bad = ~((values > 0) & (values < np.inf))
+        raise ValueError(f"scale is {float(_first(values, bad))!r}; allowed are finite numbers above 0")
+
+
+def _first(array: Array, wrong: Array) -> Any:
+    return array[wrong].flat[0]
+
+
+def _default_zero(spec: QuantSpec, boxes: Shape) -> Array | None:
+    """Return the zero points of scales that came without: the middle code if the spec is symmetric, else 0."""
+    resolved = spec._resolved
+    if not resolved.has_zero:
+        return None
+    if not resolved.symmetric:
+        return np.zeros(boxes, np.int32)
+    one = np.ones(1, np.float32)
+    return np.full(boxes, choose(spec, -one, one, FLOAT32).zero, np.int32)
+
+
+def choose(spec: QuantSpec, low: Array, high: Array, source: Format) -> Params:
+    """Return scales and zero points from ranges, by the rule of the spec's dialect."""
+    made = allocate(spec, source, low.shape)
+    _core.choose_qparams(low, high, source.code, *made.for_core(), spec._resolved.computed)
+    return made
+
+
+def shown(spec: QuantSpec, used: Params) -> Params:
+    """Return scales and zero points as the caller has them, or, given those, as the core has them.
+
+    FBGEMM's bias is what the core adds to x, negated.
+    """
+    if spec.dialect != "fbgemm" or used.zero is None or not used.zero_row.is_float:
+        return used
+    return used._replace(zero=-used.zero)

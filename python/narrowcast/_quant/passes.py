@@ -1,0 +1,175 @@
+"""Which calls of the core a quantization takes.
+
+One, where each box of values is a stretch of memory or scales are given; else ranges first, from the core or from a
+calibration, then scales, then codes. Where results go is in outputs.py.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from narrowcast import _config, _core
+from narrowcast._arrays import Array, Source, read
+from narrowcast._astype import astype
+from narrowcast._quant import calibrate, params
+from narrowcast._quant.boxes import Shape, block_of, count_boxes
+from narrowcast._quant.params import Params
+from narrowcast._quant.spec import DEFAULTS, Options, QuantSpec
+
+if TYPE_CHECKING:
+    from narrowcast._quant.outputs import Outputs
+
+
+def read_spec(spec: Any, options: dict[str, Any]) -> QuantSpec:
+    """Return a prepared spec as it is, or one made of a dtype and options; options that contradict are refused."""
+    if isinstance(spec, QuantSpec):
+        for name, value in options.items():
+            if value is not DEFAULTS[name] and not _is_default(value, name):
+                raise ValueError(
+                    f"{name} is {value!r}, and spec is a QuantSpec, which holds it; use spec.replace({name}=...)"
+                )
+        return spec
+    try:
+        return _make_spec(spec, **options)
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        return QuantSpec(spec, **options)
+
+
+@lru_cache(maxsize=256, typed=True)
+def _make_spec(spec: Any, **options: Any) -> QuantSpec:
+    return QuantSpec(spec, **options)
+
+
+def _is_default(value: Any, name: str) -> bool:
+    default = DEFAULTS[name]
+    if name == "calibration":
+        return bool(value == default.method)
+    return type(value) is type(default) and bool(value == default)
+
+
+class Call(NamedTuple):
+    """One call: the values, in one dimension at least, and what is to become of them."""
+
+    spec: QuantSpec
+    source: Source
+    array: Array
+    block: Shape
+    boxes: Shape
+    threads: int
+
+    @classmethod
+    def read(cls, x: Any, spec: QuantSpec, threads: int | None) -> Call:
+        """Read the values and all that depends on their shape alone."""
+        if threads is None:
+            threads = spec.threads
+        workers = _config.get_num_threads() if threads is None else _config.check_threads(threads, "threads")
+        source = read(x, None)
+        if not source.format.is_float:
+            raise TypeError(
+                f"x has dtype {source.format.name}, an integer format; allowed are the float formats that "
+                "narrowcast.formats() lists"
+            )
+        array = source.array if source.array.ndim else source.array.reshape(1)
+        block = block_of(spec, array.shape)
+        return cls(spec, source, array, block, count_boxes(array.shape, block), workers)
+
+    @property
+    def ends_on_byte(self) -> bool:
+        """Whether packed codes of the last axis fill their bytes."""
+        last: int = self.array.shape[-1]
+        return last * self.spec._resolved.target.bits % 8 == 0
+
+    def read_params(self, scale: Any, zero_point: Any) -> Params | None:
+        """Return the scales and zero points that came with the call or the spec; None if they are to be computed."""
+        if scale is None:
+            scale = self.spec.scale
+            if zero_point is None:
+                zero_point = self.spec.zero_point
+        if scale is not None:
+            return params.read_given(self.spec, scale, zero_point, self.boxes)
+        if zero_point is not None:
+            raise ValueError("zero_point is given, and scale is None; allowed with a given scale only")
+        return None
+
+    def quantize(self, given: Params | None, outputs: Outputs) -> Params:
+        """Write codes and row sums; return the scales and zero points."""
+        call, resolved = self, self.spec._resolved
+        if self.spec.threshold:
+            call = outputs.leave_out_columns(self)
+        codes = outputs.codes_for_core(call)
+        if not call.array.size:
+            return given or self.compute()
+        fused = given is None and call._is_one_pass
+        used = call.compute() if given is None and not fused else given
+        if used is None:
+            if call.spec.dialect == "fbgemm" and not _is_dense(call.array):
+                call = call._replace(array=np.ascontiguousarray(call.array))
+            used = params.allocate(self.spec, self.source.format, self.boxes)
+        options = resolved.computed if fused else resolved.given
+        if not outputs.is_packed_by_core:
+            options = _unpacked(options)
+        _core.quantize(
+            call.array,
+            self.source.format.code,
+            codes,
+            outputs.code_format,
+            *used.for_core(),
+            outputs.row_sums,
+            self.block,
+            options,
+            self.threads,
+            _config.chosen_isa.get(),
+        )
+        return used
+
+    def fake_quantize(self, given: Params | None, out: Array) -> None:
+        """Write the values that codes would stand for."""
+        if self.array.size:
+            run_fake(self, given or self.compute(), out, self.source.format.code)
+
+    def compute(self) -> Params:
+        """Return scales and zero points from the values, by the spec's calibration."""
+        low, high = calibrate.find_ranges(self)
+        return params.choose(self.spec, low, high, self.source.format)
+
+    @property
+    def _is_one_pass(self) -> bool:
+        """Whether the core computes scales on its way: each box is one stretch of memory."""
+        if self.spec.calibration != DEFAULTS["calibration"]:
+            return False
+        if all(extent == 1 for extent in self.block[:-1]):
+            return _is_dense(self.array) or self.spec.dialect == "fbgemm"
+        return bool(self.block == self.array.shape and self.array.flags.c_contiguous)
+
+
+def run_fake(call: Call, used: Params, out: Array, out_format: int) -> None:
+    """Let the core put values onto the grid."""
+    _core.fake_quantize(
+        call.array,
+        call.source.format.code,
+        *used.for_core(),
+        out,
+        out_format,
+        call.block,
+        _unpacked(call.spec._resolved.given),
+        call.threads,
+        _config.chosen_isa.get(),
+    )
+
+
+def widen(array: Array) -> Array:
+    """Return values as float32."""
+    return array if array.dtype == np.float32 else np.asarray(astype(array, "float32"))
+
+
+def _is_dense(array: Array) -> bool:
+    return bool(array.strides[-1] == array.itemsize or array.shape[-1] == 1)
+
+
+def _unpacked(options: Options) -> Options:
+    return (*options[:8], 0, *options[9:])

@@ -1,0 +1,387 @@
+"""QuantSpec: everything that says how numbers become codes, checked once and then only read.
+
+What depends on the array (its shape, scales that came with it, where results go) is checked in each call, in boxes.py
+and quantize.py. What the dialects' words mean is the core's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field, fields
+from operator import index
+from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
+
+from narrowcast import _config, _core, _formats
+from narrowcast._formats import Format, FormatLike
+from narrowcast._quant.collectors import Calibration
+from narrowcast._quant.target import DIALECTS, LAYOUTS, LSB, Dialect, Target, find_target
+
+Granularity: TypeAlias = Literal["tensor", "row", "channel", "group", "block"]
+Options: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, float]
+
+GRANULARITIES: Final = ("tensor", "row", "channel", "group", "block")
+SCALE_DTYPES: Final = ("float32", "float16", "bfloat16", "float8_e8m0fnu")
+COMPUTE_DTYPES: Final = ("float32", "float16", "bfloat16")
+MOST_ZERO: Final = (1 << 24) - 1  # float32 holds these and every sum with a code
+
+# Dialects that are one form of quantization, and the codes that they make.
+_ONLY: Final[dict[str, tuple[str, ...]]] = {"fbgemm": ("uint8", "uint4", "uint2"), "llm_int8": ("int8",)}
+_ROWS_ONLY: Final = ("fbgemm", "llm_int8")
+
+
+class Resolved(NamedTuple):
+    """A spec as the calls read it."""
+
+    target: Target
+    dialect: Dialect
+    symmetric: bool
+    float_zero: bool  # zero points are floats, added to x or taken from it
+    has_zero: bool  # there are zero points at all
+    scale: Format | None  # None: as the dialect has it
+    compute: Format | None
+    packed: bool
+    given: Options  # with given scales
+    computed: Options  # with scales that the core computes in the same pass
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class QuantSpec:
+    """How numbers become codes: what `quantize` takes, checked once; frozen, hashable, picklable.
+
+    Parameters
+    ----------
+    dtype : str, dtype or type, default "int8"
+        The codes: ``int1`` to ``int8``, ``uint1`` to ``uint8``, ``int16``, ``uint16``, or a float8, float6 or float4
+        format.
+    granularity : {"tensor", "row", "channel", "group", "block"}, default "tensor"
+        What shares a scale: everything; a row (all of the last axis); a channel (one index of `axis`); `group_size`
+        neighbours along an axis; a block of the last two axes.
+    axis : int or tuple of int, optional
+        ``"channel"``: the axis or axes that keep a scale per index. ``"group"``: the axis along which groups run, by
+        default the last.
+    group_size : int, optional
+        Elements of a group; the last one of an axis may be shorter.
+    block_shape : (int, int), optional
+        Rows and columns of a block; those at the edges may be smaller.
+    scale : float or sequence of float, optional
+        Scales to use instead of computed ones. Arrays of more than one dimension belong to the call.
+    zero_point : int, float or sequence, optional
+        The zero points that belong to `scale`.
+    symmetric : bool, optional
+        Whether zero is the middle code. By default True for signed and float codes, False for unsigned ones; a
+        dialect that has one form only has that.
+    qmin, qmax : int, optional
+        The smallest and the largest code in use, by default all that the dtype has.
+    calibration : str or Calibration, default "minmax"
+        How a range follows from values.
+    scale_dtype : str, dtype or type, optional
+        float32, float16, bfloat16 or float8_e8m0fnu. By default float32, or what the dialect says.
+    scale_max : float, optional
+        Computed scales are at most this.
+    layout : str, optional
+        Codes are packed in this layout; by default there is one code per item.
+    dialect : str, default "onnx"
+        Whose arithmetic: onnx, torch, torchao, compressed_tensors, vllm, quanto, fbgemm, llm_int8.
+    compute_dtype : str, dtype or type, optional
+        What each step is rounded to: float32, float16 or bfloat16. By default what the dialect says.
+    threshold : float, default 0.0
+        llm_int8: columns with a magnitude of at least this are outliers; 0: there are none.
+    row_sums : bool, default False
+        Whether sums of codes along the last axis are wanted.
+    threads : int, optional
+        As in `quantize`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With one sentence on the first argument that is wrong.
+
+    Examples
+    --------
+    >>> import narrowcast as nc
+    >>> spec = nc.QuantSpec("int4", granularity="group", group_size=128, layout="lsb")
+    >>> spec
+    QuantSpec('int4', granularity='group', group_size=128, layout='lsb')
+    >>> spec.replace(group_size=32) == nc.QuantSpec("int4", granularity="group", group_size=32, layout="lsb")
+    True
+    """
+
+    dtype: FormatLike = "int8"
+    _: KW_ONLY
+    granularity: Granularity = "tensor"
+    axis: int | tuple[int, ...] | None = None
+    group_size: int | None = None
+    block_shape: tuple[int, int] | None = None
+    scale: Any = None
+    zero_point: Any = None
+    symmetric: bool | None = None
+    qmin: int | None = None
+    qmax: int | None = None
+    calibration: str | Calibration = "minmax"
+    scale_dtype: FormatLike | None = None
+    scale_max: float | None = None
+    layout: str | None = None
+    dialect: str = "onnx"
+    compute_dtype: FormatLike | None = None
+    threshold: float = 0.0
+    row_sums: bool = False
+    threads: int | None = None
+    _resolved: Resolved = field(init=False, repr=False, compare=False)
+    _plan: Any = field(init=False, repr=False, compare=False)  # what the compiled entry reads; see plan.py
+
+    def __post_init__(self) -> None:
+        target = find_target(self.dtype, "dtype")
+        self._set("dtype", target.name)
+        _check_choice(self.granularity, GRANULARITIES, "granularity")
+        _check_choice(self.dialect, tuple(DIALECTS), "dialect")
+        self._set("axis", _read_axis(self))
+        self._set("group_size", _read_group(self))
+        self._set("block_shape", _read_block(self))
+        for name in ("qmin", "qmax"):
+            self._set(name, _read_end(self, name, target))
+        self._set("calibration", Calibration.read(self.calibration))
+        for name, allowed in (("scale_dtype", SCALE_DTYPES), ("compute_dtype", COMPUTE_DTYPES)):
+            self._set(name, _read_dtype(getattr(self, name), name, allowed))
+        if self.scale_max is not None:
+            self._set("scale_max", _read_positive(self.scale_max, "scale_max"))
+        self._set("threshold", _read_threshold(self))
+        for name in ("symmetric", "row_sums"):
+            _check_bool(getattr(self, name), name, name == "symmetric")
+        if self.row_sums and target.is_float:
+            raise ValueError(f"row_sums is True; allowed with integer codes only, and dtype is {target.name}")
+        if self.layout is not None:
+            _check_layout(self, target)
+        if self.threads is not None:
+            self._set("threads", _config.check_threads(self.threads, "threads"))
+        _check_dialect(self, target)
+        self._set("scale", _read_numbers(self.scale, "scale"))
+        self._set("zero_point", _read_numbers(self.zero_point, "zero_point"))
+        if self.zero_point is not None and self.scale is None:
+            raise ValueError(f"zero_point is {self.zero_point!r}, and scale is None; allowed with a given scale only")
+        self._set("_resolved", _resolve(self, target))
+        from narrowcast._quant.plan import make_plan
+
+        self._set("_plan", make_plan(self))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a spec with some of its arguments changed, checked again."""
+        unknown = changes.keys() - set(NAMES)
+        if unknown:
+            raise TypeError(f"{min(unknown)} is not an argument of QuantSpec; allowed are {', '.join(NAMES)}")
+        return type(self)(**({name: getattr(self, name) for name in NAMES} | changes))
+
+    def changed(self) -> dict[str, Any]:
+        """Return the arguments that are not their defaults."""
+        return {name: value for name, default in DEFAULTS.items() if (value := getattr(self, name)) != default}
+
+    def __repr__(self) -> str:
+        shown = {name: repr(value) for name, value in self.changed().items()}
+        if "calibration" in shown:
+            shown["calibration"] = Calibration.read(self.calibration).shown
+        return f"QuantSpec({', '.join([repr(self.dtype), *(f'{name}={text}' for name, text in shown.items())])})"
+
+    def __reduce__(self) -> tuple[Callable[..., QuantSpec], tuple[str, dict[str, Any]]]:
+        return _remake, (str(self.dtype), self.changed())
+
+
+NAMES: Final = tuple(one.name for one in fields(QuantSpec) if one.init)
+DEFAULTS: Final[dict[str, Any]] = {
+    one.name: one.default for one in fields(QuantSpec) if one.init and one.name != "dtype"
+} | {"calibration": Calibration()}
+
+
+def _remake(dtype: str, changed: dict[str, Any]) -> QuantSpec:
+    return QuantSpec(dtype, **changed)
+
+
+def _resolve(spec: QuantSpec, target: Target) -> Resolved:
+    dialect = DIALECTS[spec.dialect]
+    symmetric = _is_symmetric(spec, target)
+    float_zero = dialect.zero == "shift" and not symmetric
+    scale = None if spec.scale_dtype is None else _formats.BY_NAME[str(spec.scale_dtype)]
+    compute = None if spec.compute_dtype is None else _formats.BY_NAME[str(spec.compute_dtype)]
+    low, high = (0, 0) if target.is_float else target.ends
+    chosen = spec.qmin is not None or spec.qmax is not None
+    packed = spec.layout is not None or (spec.dialect == "fbgemm" and target.bits < 8)
+    given: Options = (
+        dialect.code,
+        target.format,
+        target.bits,
+        int(target.is_signed),
+        (low if spec.qmin is None else spec.qmin) if chosen else 0,
+        (high if spec.qmax is None else spec.qmax) if chosen else 0,
+        int(symmetric),
+        0 if compute is None else compute.code,
+        LSB if packed and spec.layout in (None, "lsb") else 0,
+        0,
+        spec.scale_max or 0.0,
+    )
+    computed: Options = (*given[:9], 1, given[10])
+    has_zero = not symmetric or not target.is_signed
+    return Resolved(target, dialect, symmetric, float_zero, has_zero, scale, compute, packed, given, computed)
+
+
+def _is_symmetric(spec: QuantSpec, target: Target) -> bool:
+    only = True if target.is_float or spec.dialect == "llm_int8" else False if spec.dialect == "fbgemm" else None
+    if only is None:
+        return target.is_signed if spec.symmetric is None else spec.symmetric
+    if spec.symmetric is not None and spec.symmetric is not only:
+        why = f"dtype is {target.name}" if target.is_float else f"dialect is {spec.dialect!r}"
+        raise ValueError(f"symmetric is {spec.symmetric}, and {why}; allowed is {only}")
+    return only
+
+
+def _check_dialect(spec: QuantSpec, target: Target) -> None:
+    only = _ONLY.get(spec.dialect)
+    if only is not None and target.name not in only:
+        raise ValueError(f"dtype is {target.name}, and dialect is {spec.dialect!r}; allowed are {', '.join(only)}")
+    if spec.dialect in _ROWS_ONLY and spec.calibration != Calibration():
+        raise ValueError(f"calibration is {spec.calibration}, and dialect is {spec.dialect!r}; allowed is 'minmax'")
+    if spec.dialect in _ROWS_ONLY and spec.granularity != "row":
+        raise ValueError(f"granularity is {spec.granularity!r}, and dialect is {spec.dialect!r}; allowed is 'row'")
+    if spec.dialect == "quanto" and not target.is_float and spec.symmetric not in (None, target.is_signed):
+        raise ValueError(
+            f"symmetric is {spec.symmetric}, and dialect is 'quanto'; allowed are True with signed codes and False "
+            "with unsigned ones"
+        )
+
+
+def _check_layout(spec: QuantSpec, target: Target) -> None:
+    _check_choice(spec.layout, LAYOUTS, "layout")
+    if target.bits > 8:
+        raise ValueError(f"layout is {spec.layout!r}, and dtype is {target.name}; allowed are codes of up to 8 bits")
+    if spec.dialect == "fbgemm":
+        raise ValueError(f"layout is {spec.layout!r}, and dialect is 'fbgemm', which has its own; allowed is None")
+    try:
+        _core.packed_bytes(0, target.bits, str(spec.layout))
+    except ValueError:
+        raise ValueError(
+            f"layout is {spec.layout!r}, and dtype is {target.name}; this layout has no codes of {target.bits} bits"
+        ) from None
+
+
+def _read_axis(spec: QuantSpec) -> int | tuple[int, ...] | None:
+    axis = spec.axis
+    if axis is None:
+        if spec.granularity == "channel":
+            raise ValueError("axis is None; granularity='channel' needs an axis, or a tuple of axes")
+        return None
+    if spec.granularity not in ("channel", "group"):
+        raise ValueError(f"axis is {axis!r}; allowed with granularity 'channel' and 'group' only")
+    if isinstance(axis, tuple | list):
+        if spec.granularity == "group" or not axis:
+            raise ValueError(f"axis is {axis!r}, and granularity is {spec.granularity!r}; allowed is an integer")
+        return tuple(_read_index(one, "axis") for one in axis)
+    return _read_index(axis, "axis")
+
+
+def _read_group(spec: QuantSpec) -> int | None:
+    if spec.granularity != "group":
+        if spec.group_size is not None:
+            raise ValueError(f"group_size is {spec.group_size!r}; allowed with granularity='group' only")
+        return None
+    if spec.group_size is None:
+        raise ValueError("group_size is None; granularity='group' needs the number of elements of a group")
+    return _read_extent(spec.group_size, "group_size")
+
+
+def _read_block(spec: QuantSpec) -> tuple[int, int] | None:
+    given: Any = spec.block_shape
+    if spec.granularity != "block":
+        if given is not None:
+            raise ValueError(f"block_shape is {given!r}; allowed with granularity='block' only")
+        return None
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise ValueError(f"block_shape is {given!r}; allowed with granularity='block' are two integers, as (128, 128)")
+    return _read_extent(given[0], "block_shape[0]"), _read_extent(given[1], "block_shape[1]")
+
+
+def _read_end(spec: QuantSpec, name: str, target: Target) -> int | None:
+    value = getattr(spec, name)
+    if value is None:
+        return None
+    if target.is_float:
+        raise ValueError(f"{name} is {value!r}; allowed with integer codes only, and dtype is {target.name}")
+    end, (low, high) = _read_index(value, name), target.ends
+    if not low <= end <= high:
+        raise ValueError(f"{name} is {end}; allowed with {target.name} are {low} to {high}")
+    first = low if spec.qmin is None else spec.qmin
+    if name == "qmax" and end <= first:
+        raise ValueError(f"qmax is {end}; allowed are integers above qmin, {first}")
+    if name == "qmin" and end == high:
+        raise ValueError(f"qmin is {end}; allowed are integers below qmax, {high}")
+    return end
+
+
+def _read_dtype(value: Any, argument: str, allowed: tuple[str, ...]) -> str | None:
+    if value is None:
+        return None
+    row, _ = _formats.find(value, argument)
+    if row.name not in allowed:
+        raise TypeError(f"{argument} is {row.name}; allowed are {', '.join(allowed)}")
+    return row.name
+
+
+def _read_threshold(spec: QuantSpec) -> float:
+    given: Any = spec.threshold
+    if not isinstance(given, int | float) or not 0 <= given < math.inf:
+        raise ValueError(f"threshold is {spec.threshold!r}; allowed are 0 and finite numbers above it")
+    if spec.threshold and spec.dialect != "llm_int8":
+        raise ValueError(f"threshold is {spec.threshold!r}; allowed with dialect='llm_int8' only")
+    return float(spec.threshold)
+
+
+def _read_numbers(value: Any, argument: str) -> float | tuple[float, ...] | None:
+    """Return one number or a tuple of them, which a spec can hold and be hashed with."""
+    if value is None or isinstance(value, int | float):
+        return value
+    try:
+        listed = value.tolist() if hasattr(value, "tolist") else list(value)
+        if isinstance(listed, list):
+            return tuple(one if isinstance(one, int) else float(one) for one in listed)
+        return listed if isinstance(listed, int) else float(listed)
+    except TypeError:
+        raise TypeError(
+            f"{argument} is a {type(value).__name__}; a QuantSpec holds numbers and sequences of numbers; pass other "
+            "arrays to the call"
+        ) from None
+
+
+def _read_positive(value: Any, argument: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{argument} is {value!r}; allowed are finite numbers above 0") from None
+    if not 0 < number <= 3.4028234663852886e38:
+        raise ValueError(f"{argument} is {value!r}; allowed are finite float32 numbers above 0")
+    return number
+
+
+def _read_index(value: Any, argument: str) -> int:
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{argument} is {value!r}; allowed are integers") from None
+
+
+def _read_extent(value: Any, argument: str) -> int:
+    extent = _read_index(value, argument)
+    if not 1 <= extent < 1 << 63:
+        raise ValueError(f"{argument} is {extent}; allowed are integers from 1")
+    return extent
+
+
+def _check_bool(value: object, argument: str, may_be_none: bool) -> None:
+    if not isinstance(value, bool) and not (value is None and may_be_none):
+        raise TypeError(
+            f"{argument} is {value!r}; allowed are True{', False and None' if may_be_none else ' and False'}"
+        )
+
+
+def _check_choice(given: object, allowed: tuple[str, ...], argument: str) -> None:
+    if not isinstance(given, str) or given not in allowed:
+        raise ValueError(f"{argument} is {given!r}; allowed are {', '.join(allowed)}")
