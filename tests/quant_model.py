@@ -193,8 +193,10 @@ def ranges(x, block):
 # --- from a range to a scale and a zero point ------------------------------------------------------------------------
 
 
-def default_scale_dtype(dialect, x_dtype, compute=None):
-    return step_dtype(dialect, x_dtype, None, compute)
+def default_scale_dtype(dialect, target, x_dtype, compute=None):
+    if dialect == "fbgemm":
+        return np.dtype(np.float32 if target.bits == 8 else np.float16)
+    return step_dtype(dialect, x_dtype, None, compute) if DIALECTS[dialect].steps == "source" else F32
 
 
 def over(low, high, divisor, dtype):
@@ -346,7 +348,7 @@ def choose_qparams(low, high, target, dialect="onnx", symmetric=None, x_dtype=F3
     """
     symmetric = (target.signed or target.format is not None) if symmetric is None else symmetric
     dtype = step_dtype(dialect, x_dtype, None, compute)
-    scale_dtype = np.dtype(scale_dtype or default_scale_dtype(dialect, x_dtype, compute))
+    scale_dtype = np.dtype(scale_dtype or default_scale_dtype(dialect, target, x_dtype, compute))
     cap = np.inf if scale_max is None else np.float32(scale_max)
     low, high = step(low, dtype), step(high, dtype)
     neg, pos = np.minimum(low, 0), np.maximum(high, 0)
