@@ -5,10 +5,10 @@ floats, by channel, tensor, group and block.
 import numpy as np
 import pytest
 
-import quant_cases
-import quant_check as check
+import dialect_cases
+import dialect_check as check
 import quant_model as model
-from quant_check import Result, from_torch, ordinary, sources, to_torch
+from dialect_check import Result, from_torch, ordinary, sources, to_torch
 from quant_model import Target
 
 ct = check.package("compressed_tensors.quantization", "compares with compressed-tensors 0.20")
@@ -25,7 +25,7 @@ BITS = {"float8_e4m3fn": 8, "float6_e2m3fn": 6, "float4_e2m1fn": 4}
 # Their strategy, our granularity, and the block.
 SHAPES = {
     "channel": ({}, {"granularity": "row"}, check.ROW),
-    "tensor": ({}, {"granularity": "tensor"}, (quant_cases.ROWS, quant_cases.COLUMNS)),
+    "tensor": ({}, {"granularity": "tensor"}, (dialect_cases.ROWS, dialect_cases.COLUMNS)),
     "group": ({"group_size": 50}, {"granularity": "group", "group_size": 50}, (1, 50)),
     "block": ({"block_structure": [4, 64]}, {"granularity": "block", "block_shape": (4, 64)}, (4, 64)),
 }
@@ -54,7 +54,7 @@ def theirs(x, dtype, strategy, symmetric):
 @sources
 @ordinary
 def test_integers(case, source, dtype, strategy):
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     _, options, block = SHAPES[strategy]
     for symmetric in (True, False):
         wanted = theirs(x, dtype, strategy, symmetric)
@@ -69,7 +69,7 @@ def test_integers(case, source, dtype, strategy):
 @sources
 @ordinary
 def test_floats(case, source, dtype, strategy):
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     _, options, block = SHAPES[strategy]
     wanted = theirs(x, dtype, strategy, True)
     check.assert_same(check.modelled(x, FLOATS[dtype], "compressed_tensors", block), wanted, "model")
@@ -80,7 +80,7 @@ def test_floats(case, source, dtype, strategy):
 @pytest.mark.parametrize("dtype", [*INTEGERS, "float8_e4m3fn"])
 @sources
 def test_a_scale_of_zero_is_eps(case, dtype, source):
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     for symmetric in (True, False)[: 1 if dtype in FLOATS else 2]:
         wanted = theirs(x, dtype, "channel", symmetric)
         got = check.ours(x, dtype, granularity="row", dialect="compressed_tensors", symmetric=symmetric)

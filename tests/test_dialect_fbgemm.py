@@ -5,10 +5,10 @@ and fbgemm-gpu itself where it is installed.
 import numpy as np
 import pytest
 
+import dialect_cases
+import dialect_check as check
 import narrowcast as nc
-import quant_cases
-import quant_check as check
-from quant_check import from_torch, ordinary, to_torch
+from dialect_check import from_torch, ordinary, to_torch
 from quant_model import Target
 
 torch = check.package("torch", "compares with FBGEMM as torch has it")
@@ -41,9 +41,9 @@ def ours(x, bits):
 @BITS
 @WIDTHS
 @SOURCES
-@pytest.mark.parametrize("case", [*(case.__name__ for case in quant_cases.ORDINARY), "zeros", "tiny"])
+@pytest.mark.parametrize("case", [*(case.__name__ for case in dialect_cases.ORDINARY), "zeros", "tiny"])
 def test_rows(case, source, columns, bits):
-    x = np.ascontiguousarray(quant_cases.data(case, source)[:, :columns])
+    x = np.ascontiguousarray(dialect_cases.data(case, source)[:, :columns])
     wanted = prepack(x, bits)
     codes, scale, bias = parts(wanted, bits)
     model = check.modelled(x, Target(bits, False), "fbgemm", (1, columns), False)
@@ -59,7 +59,7 @@ def test_rows(case, source, columns, bits):
 @SOURCES
 @ordinary
 def test_values(case, source, bits):
-    x = np.ascontiguousarray(quant_cases.data(case, source)[:, :148])
+    x = np.ascontiguousarray(dialect_cases.data(case, source)[:, :148])
     rows = prepack(x, bits)
     codes, scale, bias = parts(rows, bits)
     q = ours(x, bits)
@@ -77,7 +77,7 @@ def test_values(case, source, bits):
 def test_fbgemm_gpu(case, source, bits):
     check.package("fbgemm_gpu", "compares with fbgemm-gpu-cpu 1.8")
     fbgemm = torch.ops.fbgemm
-    x = np.ascontiguousarray(quant_cases.data(case, source)[:, :144])
+    x = np.ascontiguousarray(dialect_cases.data(case, source)[:, :144])
     if bits == 8:
         rows = fbgemm.FloatOrHalfToFused8BitRowwiseQuantized(to_torch(x))
         wanted = fbgemm.Fused8BitRowwiseQuantizedToFloat(rows)

@@ -7,11 +7,11 @@ tool: 0, or the middle in blocks), and asymmetric blocks have the scales of the 
 import numpy as np
 import pytest
 
+import dialect_cases
+import dialect_check as check
 import narrowcast as nc
-import quant_cases
-import quant_check as check
 import quant_model as model
-from quant_check import Result, ordinary
+from dialect_check import Result, ordinary
 from quant_model import Target
 
 onnx = check.package("onnx", "compares with onnxruntime 1.32")
@@ -82,7 +82,7 @@ def result(x, scale, zero, dtype, symmetric, **attributes):
 @pytest.mark.parametrize("source", SOURCES)
 @ordinary
 def test_tensor_and_axis(case, source, dtype, symmetric):
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     rows = [choose(row, dtype, symmetric) for row in x]
     scales, zeros = (np.array(part) for part in zip(*rows, strict=True))
     everything = {
@@ -102,7 +102,7 @@ def test_tensor_and_axis(case, source, dtype, symmetric):
 @ordinary
 def test_blocks(case, source, dtype, axis):
     """Codes for our scales; the last block of the axis is short."""
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     q = nc.quantize(x, dtype, granularity="group", axis=axis, group_size=4, symmetric=False, scale_dtype=source)
     codes, values = run(x, q.scale, q.zero_point, dtype, axis=axis, block_size=4)
     check.assert_same(
@@ -114,7 +114,7 @@ def test_blocks(case, source, dtype, axis):
 @pytest.mark.parametrize("case", ["zeros", "tiny"])
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_scale_too_small_is_one(case, dtype, source):
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     for symmetric in (True, False) if TARGETS[dtype].signed else (False,):
         scales, zeros = (np.array(part) for part in zip(*(choose(row, dtype, symmetric) for row in x), strict=True))
         wanted = result(x, scales, zeros, dtype, symmetric, axis=0)
@@ -124,7 +124,7 @@ def test_a_scale_too_small_is_one(case, dtype, source):
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
 def test_nan_and_infinities(dtype):
-    x = quant_cases.data("special")
+    x = dialect_cases.data("special")
     codes, _ = run(x, np.float32(0.1), 3, dtype)
     q = nc.quantize(x, dtype, scale=np.float32(0.1), zero_point=3, symmetric=False)
     check.assert_same(Result(q.codes, None, None, None), Result(codes, None, None, None))

@@ -5,11 +5,11 @@ of the values and, for 4 and 2 bits, shift them.
 import numpy as np
 import pytest
 
+import dialect_cases
+import dialect_check as check
 import narrowcast as nc
-import quant_cases
-import quant_check as check
 import quant_model as model
-from quant_check import Result, from_torch, ordinary, sources, to_torch
+from dialect_check import Result, from_torch, ordinary, sources, to_torch
 from quant_model import Target
 
 quanto = check.package("optimum.quanto", "compares with optimum-quanto 0.2.7")
@@ -19,8 +19,8 @@ pytestmark = check.quiet_package
 
 WHOLE = {"granularity": "tensor"}
 SYMMETRIC = {"int8": "qint8", "float8_e4m3fn": "qfloat8_e4m3fn", "float8_e5m2": "qfloat8_e5m2"}
-AXES = {0: ({"granularity": "row"}, check.ROW), -1: ({"granularity": "channel", "axis": 1}, (quant_cases.ROWS, 1))}
-AXES[None] = WHOLE, (quant_cases.ROWS, quant_cases.COLUMNS)
+AXES = {0: ({"granularity": "row"}, check.ROW), -1: ({"granularity": "channel", "axis": 1}, (dialect_cases.ROWS, 1))}
+AXES[None] = WHOLE, (dialect_cases.ROWS, dialect_cases.COLUMNS)
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -28,14 +28,14 @@ AXES[None] = WHOLE, (quant_cases.ROWS, quant_cases.COLUMNS)
 @sources
 @ordinary
 def test_symmetric(case, source, dtype, axis):
-    x = to_torch(quant_cases.data(case, source))
+    x = to_torch(dialect_cases.data(case, source))
     kind = getattr(quanto, SYMMETRIC[dtype])
     scale = quanto.AbsmaxOptimizer()(x, kind, axis)
     codes = torch.ops.quanto.quantize_symmetric(x, dtype=kind.dtype, axis=axis, scale=scale)
     wanted = Result(*map(from_torch, (codes, scale)), None, from_torch(scale * codes.to(scale.dtype)))
     options, block = AXES[axis]
     target = Target() if dtype == "int8" else Target(format=dtype)
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     check.assert_same(check.modelled(x, target, "quanto", block), wanted, "model")
     check.assert_same(check.ours(x, dtype, dialect="quanto", **options), wanted)
 
@@ -59,7 +59,7 @@ def affine(x, bits, group_size, zeropoint):
 @sources
 @ordinary
 def test_shift(case, source, bits, group_size):
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     block = (1, group_size or x.shape[1])
     options = {"granularity": "group", "group_size": block[1]}
     wanted = affine(to_torch(x), bits, group_size, False)
@@ -72,9 +72,9 @@ def test_shift(case, source, bits, group_size):
 
 @pytest.mark.parametrize("bits", [4, 2])
 @sources
-@pytest.mark.parametrize("case", [case.__name__ for case in quant_cases.ORDINARY if case.__name__ != "one_sided"])
+@pytest.mark.parametrize("case", [case.__name__ for case in dialect_cases.ORDINARY if case.__name__ != "one_sided"])
 def test_integer_zero_point(case, source, bits):
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     wanted = affine(to_torch(x), bits, 50, True)
     boxes = model.scale_shape(x.shape, (1, 50))
     scale, zero = wanted.scale.reshape(boxes), wanted.zero.reshape(boxes).astype(np.int32)

@@ -8,11 +8,11 @@ the zero point. torch.quantize_per_channel adds the zero point in a step of its 
 import numpy as np
 import pytest
 
+import dialect_cases
+import dialect_check as check
 import narrowcast as nc
-import quant_cases
-import quant_check as check
 import quant_model as model
-from quant_check import Result, from_torch, ordinary, sources, to_torch
+from dialect_check import Result, from_torch, ordinary, sources, to_torch
 from quant_model import Target
 
 torch = check.package("torch", "compares with torch 2.13")
@@ -48,9 +48,9 @@ def observe(observer, x, name, symmetric, kind, **keywords):
 
 @pytest.mark.parametrize("name", TARGETS)
 @sources
-@pytest.mark.parametrize("case", [*(case.__name__ for case in quant_cases.ORDINARY), "zeros", "tiny"])
+@pytest.mark.parametrize("case", [*(case.__name__ for case in dialect_cases.ORDINARY), "zeros", "tiny"])
 def test_observers(case, source, name):
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     target, _, _ = TARGETS[name]
     for symmetric in (True, False):
         tensor = observe(observers.MinMaxObserver, x, name, symmetric, "per_tensor")
@@ -68,7 +68,7 @@ def test_observers(case, source, name):
 @pytest.mark.parametrize("zero_point", [0, 1, 37, 113])
 @ordinary
 def test_quantize_per_tensor(case, zero_point, name, fused):
-    x = quant_cases.data(case)
+    x = dialect_cases.data(case)
     target, dtype, _ = TARGETS[name]
     for scale in np.float32([1, 0.5, 0.0123, 1 / 3, 7e-6, 123.456]):
         quantized = torch.quantize_per_tensor(to_torch(x), float(scale), zero_point, getattr(torch, dtype))
@@ -83,7 +83,7 @@ def test_quantize_per_tensor(case, zero_point, name, fused):
 
 @pytest.mark.parametrize("name", ["int8", "uint8"])
 def test_nan_and_infinities(name, fused):
-    x = quant_cases.data("special")
+    x = dialect_cases.data("special")
     quantized = torch.quantize_per_tensor(to_torch(x), 0.5, 2, getattr(torch, TARGETS[name][1]))
     q = nc.quantize(x, name, scale=0.5, zero_point=2, dialect="torch", symmetric=False)
     check.assert_same(Result(q.codes, None, None, None), Result(quantized.int_repr().numpy(), None, None, None))
@@ -92,7 +92,7 @@ def test_nan_and_infinities(name, fused):
 @sources
 @ordinary
 def test_quantize_per_channel_symmetric(case, source):
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     scale, zero = observe(observers.PerChannelMinMaxObserver, x, "int8", True, "per_channel", ch_axis=0)
     quantized = torch.quantize_per_channel(to_torch(x).float(), scale, zero, 0, torch.qint8)
     wanted = Result(quantized.int_repr().numpy(), scale.numpy(), None, None)
@@ -103,7 +103,7 @@ def test_quantize_per_channel_symmetric(case, source):
 @pytest.mark.parametrize("zero_point", [0, 1, 37])
 @ordinary
 def test_fake_quantize(case, zero_point):
-    x = quant_cases.data(case)
+    x = dialect_cases.data(case)
     for scale in np.float32([1, 0.5, 0.0123, 1 / 3]):
         wanted = torch.fake_quantize_per_tensor_affine(to_torch(x), float(scale), zero_point, -128, 127)
         got = nc.fake_quantize(

@@ -5,9 +5,9 @@ dtype of the values.
 import numpy as np
 import pytest
 
-import quant_cases
-import quant_check as check
-from quant_check import Result, from_torch, ordinary, sources, to_torch
+import dialect_cases
+import dialect_check as check
+from dialect_check import Result, from_torch, ordinary, sources, to_torch
 from quant_model import Target
 
 ao = check.package("torchao.quantization.quant_primitives", "compares with torchao 0.18")
@@ -45,7 +45,7 @@ def theirs(x, target, symmetric, block, scale_dtype=None):
 def test_rows_and_tensor(case, source, name, symmetric):
     target, ends = TARGETS[name]
     dtype = name if name != "narrow" else "int8"
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     for granularity, block in (("row", check.ROW), ("tensor", x.shape)):
         wanted = theirs(x, target, symmetric, block)
         options = dict(granularity=granularity, dialect="torchao", symmetric=symmetric, **ends)
@@ -56,7 +56,7 @@ def test_rows_and_tensor(case, source, name, symmetric):
 @pytest.mark.parametrize("case", ["zeros", "tiny"])
 @sources
 def test_scale_is_never_below_the_smallest_normal(case, source):
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     for symmetric in (True, False):
         wanted = theirs(x, Target(), symmetric, check.ROW)
         got = check.ours(x, "int8", granularity="row", dialect="torchao", symmetric=symmetric)
@@ -66,7 +66,7 @@ def test_scale_is_never_below_the_smallest_normal(case, source):
 @ordinary
 @pytest.mark.parametrize("source", ["float16", "bfloat16"])
 def test_float32_scales_make_the_steps_float32(case, source):
-    x = quant_cases.data(case, source)
+    x = dialect_cases.data(case, source)
     wanted = theirs(x, Target(), False, (1, 50), torch.float32)
     options = {"granularity": "group", "group_size": 50, "scale_dtype": "float32", "symmetric": False}
     check.assert_same(check.ours(x, "int8", dialect="torchao", **options), wanted)

@@ -10,8 +10,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import dialect_cases
 import narrowcast as nc
-import quant_cases
 import quant_model as model
 
 
@@ -89,7 +89,7 @@ def from_torch(tensor):
     return tensor.numpy()
 
 
-ROW = (1, quant_cases.COLUMNS)
-ordinary = pytest.mark.parametrize("case", [case.__name__ for case in quant_cases.ORDINARY])
-sources = pytest.mark.parametrize("source", quant_cases.SOURCES)
+ROW = (1, dialect_cases.COLUMNS)
+ordinary = pytest.mark.parametrize("case", [case.__name__ for case in dialect_cases.ORDINARY])
+sources = pytest.mark.parametrize("source", dialect_cases.SOURCES)
 quiet_package = pytest.mark.filterwarnings("ignore")
