@@ -1,4 +1,4 @@
-"""The command ``narrowcast``: formats, info, inspect, cast, bench.
+"""The command ``narrowcast``: formats, info, inspect, cast, quantize, dequantize, bench.
 
 What it shows is made by the package; here are only arguments and tables. The casts of files and the benchmark are
 imported when they are asked for.
@@ -60,7 +60,14 @@ def _main(argv: Sequence[str] | None) -> int:
 
         files.add_parser(commands)
         return files.run(parser.parse_args(arguments))
+    if arguments[:1] in (["quantize"], ["dequantize"]):
+        from narrowcast._files import quantized_cli
+
+        (quantized_cli.add_quantize if arguments[0] == "quantize" else quantized_cli.add_dequantize)(commands)
+        return quantized_cli.run(parser.parse_args(arguments))
     commands.add_parser("cast", help="cast the tensors of a file or directory", add_help=False)
+    commands.add_parser("quantize", help="quantize a model's weights", add_help=False)
+    commands.add_parser("dequantize", help="make floats of a quantized model", add_help=False)
     commands.add_parser("bench", help="measure this machine: equality first, then speed", add_help=False)
 
     options = parser.parse_args(_shield_negative_numbers(arguments))

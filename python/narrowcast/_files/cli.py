@@ -1,4 +1,4 @@
-"""The command ``narrowcast cast``: arguments, exit statuses, and what is printed."""
+"""The command ``narrowcast cast``: arguments; exit statuses, and what is printed, of all commands on files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from narrowcast._astype import OVERFLOWS, ROUNDINGS
 from narrowcast._files import progress, ranks
@@ -34,17 +34,33 @@ with it. Exit status: 0 done, 1 a value overflowed (--overflow raise), 2 anythin
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser("cast", help="cast the tensors of a file or directory", description=_TEXT)
-    parser.add_argument("source", metavar="SRC", type=Path, help="a .safetensors, .npy or .npz file, or a directory")
-    parser.add_argument("target", metavar="DST", type=Path, help="the same kind of file, or a new directory")
+    add_paths(parser, "a .safetensors, .npy or .npz file, or a directory")
     parser.add_argument("--to", metavar="FORMAT", required=True, help="the target format; see narrowcast formats")
     parser.add_argument("--rounding", choices=ROUNDINGS, default="nearest_even")
     parser.add_argument("--overflow", choices=OVERFLOWS, default="ieee")
     parser.add_argument("--seed", type=int, help="for --rounding stochastic: 0 to 2**64 - 1")
-    parser.add_argument("--threads", type=int, help="threads that work on a file; 0: one per core; default 1")
-    names = {"action": "append", "metavar": "GLOB", "default": []}
-    parser.add_argument("--only", **names, help="cast only tensors of such names; repeatable")  # type: ignore[arg-type]
-    parser.add_argument("--skip", **names, help="do not cast tensors of such names; repeatable")  # type: ignore[arg-type]
+    add_names(parser, "cast")
     parser.add_argument("--from", dest="from_format", metavar="FORMAT", help="what .npy arrays of dtype V2, V1 are")
+    add_common(parser)
+    parser.set_defaults(run=run, convert=_cast)
+
+
+def add_paths(parser: argparse.ArgumentParser, source: str) -> None:
+    """Add what is read and what is made."""
+    parser.add_argument("source", metavar="SRC", type=Path, help=source)
+    parser.add_argument("target", metavar="DST", type=Path, help="the same kind of file, or a new directory")
+
+
+def add_names(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add the patterns of names."""
+    names = {"action": "append", "metavar": "GLOB", "default": []}
+    parser.add_argument("--only", **names, help=f"{verb} only tensors of such names; repeatable")  # type: ignore[arg-type]
+    parser.add_argument("--skip", **names, help=f"do not {verb} tensors of such names; repeatable")  # type: ignore[arg-type]
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add what all commands on files have: `common` reads it."""
+    parser.add_argument("--threads", type=int, help="threads that work on a file; 0: one per core; default 1")
     parser.add_argument("--force", action="store_true", help="replace DST if it exists")
     parser.add_argument("--dry-run", action="store_true", help="check everything and say what would be done")
     parser.add_argument("--follow-symlinks", action="store_true", help="follow links that lead out of a directory")
@@ -55,7 +71,13 @@ def add_parser(commands: Commands) -> None:
     engine = parser.add_mutually_exclusive_group()
     engine.add_argument("--dask", metavar="SCHEDULER", help="let the workers of a Dask scheduler do the files")
     engine.add_argument("--ray", metavar="ADDRESS", help="let the workers of a Ray cluster do the files")
-    parser.set_defaults(run=run)
+
+
+def common(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the keywords of what `add_common` has added, but for those of a terminal."""
+    rank, world = _rank(options)
+    names = ("threads", "force", "dry_run", "follow_symlinks", "dask", "ray")
+    return {"rank": rank, "world": world} | {name: getattr(options, name) for name in names}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         with _terminated_as_interrupted():
             place = _report_place(options)
-            report = _cast(options)
+            report = options.convert(options)
             _give(options, report, place)
     except KeyboardInterrupt:
         return _failed("interrupted; " + _what_is_left(options, report), INTERRUPTED)
@@ -129,7 +151,7 @@ def _give(options: argparse.Namespace, report: CastReport, place: Path | None) -
 
 
 def _cast(options: argparse.Namespace) -> CastReport:
-    rank, world = _rank(options)
+    keywords = common(options)
     with progress.shown(options.quiet or options.dry_run) as shown:
         return cast_file(
             options.source,
@@ -138,18 +160,11 @@ def _cast(options: argparse.Namespace) -> CastReport:
             rounding=options.rounding,
             overflow=options.overflow,
             seed=options.seed,
-            threads=options.threads,
             only=options.only,
             skip=options.skip,
             from_format=options.from_format,
-            force=options.force,
-            dry_run=options.dry_run,
-            follow_symlinks=options.follow_symlinks,
-            rank=rank,
-            world=world,
-            dask=options.dask,
-            ray=options.ray,
             progress=shown,
+            **keywords,
         )
 
 
@@ -225,4 +240,4 @@ def _terminated_as_interrupted() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-__all__: Final = ["add_parser", "run"]
+__all__: Final = ["add_common", "add_names", "add_parser", "add_paths", "common", "run"]

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from narrowcast._files.configuration import CONFIG_NAME, cast_config
+from narrowcast._files.configuration import CONFIG_NAME
 from narrowcast._files.container import FileFormatError
 from narrowcast._files.json_file import dumped, read_json
-from narrowcast._files.options import CastOptions
 from narrowcast._files.single import Conversion, is_tensor_file
 
 MANIFEST: Final = "narrowcast.json"  # in every directory made here
@@ -176,10 +175,7 @@ def rewritten(root: Path, item: Item, options: Conversion, tensors: Mapping[str,
         files = [found for file, found in tensors.items() if PurePosixPath(file).is_relative_to(below)]
         if not any(tensor["from"] != tensor["to"] for found in files for tensor in found):
             return old
-        changed = (
-            cast_config(config, options.format) if isinstance(options, CastOptions) else options.configure(path, config)
-        )
-        return dumped(config) if changed else old
+        return dumped(config) if options.configure(path, config) else old
     where = weight_map(root, item)
     if not where:
         return old

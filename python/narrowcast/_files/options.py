@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from operator import index
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from narrowcast import _astype, _formats
 from narrowcast._astype import Overflow, Rounding
+from narrowcast._files.configuration import cast_config
 from narrowcast._files.container import Tensor
 from narrowcast._files.report import TensorReport
 from narrowcast._formats import FormatLike
@@ -49,6 +50,10 @@ class CastOptions:
     def needs_plan(self) -> bool:
         """Whether a file is to be looked at before it is cast: whether patterns name anything."""
         return bool(self.only or self.skip)
+
+    def configure(self, path: Path, config: Any) -> bool:
+        """Say the target in a configuration beside or above tensors that were cast; return whether that changed it."""
+        return cast_config(config, self.format)
 
     def check_result(self, source: Path, tensors: Sequence[TensorReport]) -> None:
         """Refuse what would come of it: nothing, here."""

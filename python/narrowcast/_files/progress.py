@@ -1,4 +1,4 @@
-"""How far a cast is: a bar on a terminal (by rich, where it is installed), plain lines in a pipe, or nothing."""
+"""How far a conversion is: a bar on a terminal (by rich, where it is installed), plain lines in a pipe, or nothing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Progress = Callable[[int, int], None]
 
 
 @contextmanager
-def shown(quiet: bool) -> Iterator[Progress | None]:
-    """Give what `cast_file` calls with the bytes done and their total; it may do so from several threads."""
+def shown(quiet: bool, verb: str = "casting") -> Iterator[Progress | None]:
+    """Give what converts files calls with the bytes done and their total, maybe from several threads."""
     if quiet or sys.stderr is None:
         yield None
         return
@@ -37,7 +37,7 @@ def shown(quiet: bool) -> Iterator[Progress | None]:
             bars.TimeRemainingColumn(),
         )
         with bars.Progress(*columns, console=rich.console.Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("casting", total=None)
+            task = bar.add_task(verb, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
         return
     yield _Lines()

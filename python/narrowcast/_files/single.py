@@ -114,10 +114,7 @@ def cast_into(
         with _without_collector():
             source = stack.enter_context(opened(path, options.from_format))
             targets, tasks, metadata = plan_of(path, source, options)
-            if metadata is None:
-                sink = source.sink(file, targets)
-            else:
-                sink = kind_of(path).Sink(file, targets, metadata)
+            sink = source.sink(file, targets) if metadata is None else kind_of(path).Sink(file, targets, metadata)
             made = tasks(sink.tensors)
         reports = run_tasks(source, sink, made, threads=threads, advance=advance)
         sink.finish()
