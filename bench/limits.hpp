@@ -12,7 +12,8 @@
 
 namespace narrowcast_limits {
 
-// Source and destination must not overlap; any alignment. Item sizes are 1, 2, 4 or 8 bytes.
+// Source and destination must not overlap; any alignment. Item sizes are 1, 2, 4 or 8 bytes; or 3
+// on one side and 4 or 8 on the other.
 struct Job {
     const uint8_t* source;
     uint8_t* destination;

@@ -68,6 +68,10 @@ template <size_t loads, size_t stores, bool streaming> void move_ratio(const Job
 template <bool streaming> void move(const Job& job) {
     if (job.source_bytes == job.destination_bytes)
         return move_ratio<4, 4, streaming>(job);
+    if (job.destination_bytes == 3)
+        return job.source_bytes == 4 ? move_ratio<4, 3, streaming>(job) : move_ratio<8, 3, streaming>(job);
+    if (job.source_bytes == 3)
+        return job.destination_bytes == 4 ? move_ratio<3, 4, streaming>(job) : move_ratio<3, 8, streaming>(job);
     if (job.source_bytes > job.destination_bytes) {
         switch (job.source_bytes / job.destination_bytes) {
         case 2: return move_ratio<4, 2, streaming>(job);

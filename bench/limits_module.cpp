@@ -47,7 +47,12 @@ PyObject* list_forms(PyObject*, PyObject*) {
     return result;
 }
 
-bool is_item_size(size_t n) { return n == 1 || n == 2 || n == 4 || n == 8; }
+// 3 bytes are 8 codes of 3 bits, or 4 of 6, which stand in 8 or 4 bytes before they are packed.
+bool are_item_sizes(size_t a, size_t b) {
+    const auto power = [](size_t n) { return n == 1 || n == 2 || n == 4 || n == 8; };
+    const auto apart = [](size_t n) { return n == 4 || n == 8; };
+    return (power(a) && power(b)) || (a == 3 && apart(b)) || (apart(a) && b == 3);
+}
 
 PyObject* move(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
     size_t number[6];
@@ -61,8 +66,9 @@ PyObject* move(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
             return nullptr;
     }
     const Form* form = form_at(number[0]);
-    if (form == nullptr || !is_item_size(number[4]) || !is_item_size(number[5])) {
-        PyErr_SetString(PyExc_ValueError, "form must be an index into forms(), item sizes must be 1, 2, 4 or 8");
+    if (form == nullptr || !are_item_sizes(number[4], number[5])) {
+        PyErr_SetString(PyExc_ValueError,
+                        "form must be an index into forms(), item sizes must be 1, 2, 4 or 8, or 3 beside 4 or 8");
         return nullptr;
     }
     form->run(Job{reinterpret_cast<const uint8_t*>(number[1]), reinterpret_cast<uint8_t*>(number[2]), number[3],

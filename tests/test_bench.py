@@ -307,9 +307,11 @@ def test_goal_of_two_processes(seconds, met):
 # -- limit loops ---------------------------------------------------------------------------------------------------
 
 
+POWERS_AND_THREES = [*((s, t) for s in (1, 2, 4, 8) for t in (1, 2, 4, 8)), (3, 4), (3, 8), (4, 3), (8, 3)]
+
+
 @pytest.mark.parametrize("form", limits.forms())
-@pytest.mark.parametrize("source_bytes", [1, 2, 4, 8])
-@pytest.mark.parametrize("target_bytes", [1, 2, 4, 8])
+@pytest.mark.parametrize(("source_bytes", "target_bytes"), POWERS_AND_THREES)
 def test_limit_loop_moves_every_byte(form, source_bytes, target_bytes):
     for count in (0, 1, 7, 64, 129, 1000):
         for offset in (0, 1, target_bytes):
@@ -324,8 +326,7 @@ def test_limit_loop_moves_every_byte(form, source_bytes, target_bytes):
 
 
 @pytest.mark.parametrize("form", limits.forms())
-@pytest.mark.parametrize("source_bytes", [1, 4, 8])
-@pytest.mark.parametrize("target_bytes", [1, 4, 8])
+@pytest.mark.parametrize(("source_bytes", "target_bytes"), [pair for pair in POWERS_AND_THREES if 2 not in pair])
 def test_limit_loop_reads_every_byte(form, source_bytes, target_bytes):
     count = 300
     source = np.zeros(count * source_bytes, np.uint8)
@@ -338,7 +339,13 @@ def test_limit_loop_reads_every_byte(form, source_bytes, target_bytes):
 
 
 def test_limit_loop_refuses_wrong_numbers():
-    for arguments in ((len(_limits.forms()), 0, 0, 0, 1, 1), (0, 0, 0, 0, 3, 1), (0, 0, 0, 0, 1, 16)):
+    for arguments in (
+        (len(_limits.forms()), 0, 0, 0, 1, 1),
+        (0, 0, 0, 0, 3, 1),
+        (0, 0, 0, 0, 3, 3),
+        (0, 0, 0, 0, 2, 3),
+        (0, 0, 0, 0, 1, 16),
+    ):
         with pytest.raises(ValueError, match="item sizes must be"):
             _limits.move(*arguments)
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .measure import Bench
+    from .measure_operations import OperationBench
+    from .operations import Operation
     from .plan import Case, Filters
     from .results import Run
 
@@ -25,11 +27,12 @@ _EPILOG = """\
 examples:
   narrowcast bench --quick
   narrowcast bench --formats float8_e4m3fn,float16 --sizes 64Ki,64Mi --isa avx2
+  narrowcast bench --only quantize,dequantize,pack --sizes 1Mi
   narrowcast bench --files --size 500M
   narrowcast bench --json new.json --plot new.png
   narrowcast bench --compare old.json new.json
 
-Exit status: 0, or 1 if a cast gave a wrong bit (nothing is timed then), or 2 for wrong arguments.
+Exit status: 0, or 1 if anything gave a wrong bit (nothing is timed then), or 2 for wrong arguments.
 """
 
 
@@ -37,9 +40,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the ``bench`` command to the subparsers of the command line."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "bench",
-        help="check the bits, then time casts against the memory limit and every other library found",
-        description="Check the bits, then time casts against the memory limit and every other library found. "
-        "Without options: under 3 minutes and 1 GB of memory.",
+        help="check the bits, then time casts and quantization against the memory limit and other libraries",
+        description="Check the bits, then time casts, quantization and packing against the memory limit and every "
+        "other library found. Without options: under 3 minutes and 1 GB of memory.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -98,7 +101,7 @@ def _bench(args: argparse.Namespace) -> int:
     start = time.monotonic()
     import narrowcast as nc
 
-    from . import calls, goals, machine, measure, peers, plan, report, results
+    from . import calls, goals, machine, measure, measure_operations, operations, peers, plan, report, results
     from .inputs import Memory
 
     filters = _filters(args)
@@ -109,10 +112,12 @@ def _bench(args: argparse.Namespace) -> int:
         _require_matplotlib()
     if args.json:
         _require_writable(args.json)
-    cases = [] if args.files else plan.make(mode, filters.isas or tuple(nc.isas()), filters)
+    isas = filters.isas or tuple(nc.isas())
+    cases = [] if args.files else plan.make(mode, isas, filters)
+    planned = [] if args.files else operations.make(mode, isas, filters)
     if args.targets:
-        cases = goals.needed(cases)
-    if not cases and not args.files:
+        cases, planned = goals.needed(cases), goals.needed(planned)
+    if not cases and not planned and not args.files:
         about = " that a goal is about on this machine's instruction sets" if args.targets else ""
         raise _UsageError(f"no cast is left by these options{about}")
     if args.plot and not any(case.section in ("encode", "decode") for case in cases):
@@ -126,11 +131,14 @@ def _bench(args: argparse.Namespace) -> int:
     default_threads = nc.get_num_threads()
     nc.set_num_threads(1)
     try:
-        if cases:
-            bench = measure.Bench(Memory(max(map(_memory_of, cases))), found, effort)
-            _measure_all(bench, cases, result, start + (float("inf") if args.targets else _BUDGET_SECONDS[mode]))
+        if cases or planned:
+            memory = Memory(max([*map(_memory_of, cases), *map(operations.memory_of, planned)]))
+            benches = measure.Bench(memory, found, effort), measure_operations.OperationBench(memory, found, effort)
+            ordered: list[Case | Operation] = sorted([*cases, *planned], key=lambda case: case.count >= plan.IN_MEMORY)
+            _measure_all(*benches, ordered, result, start + (float("inf") if args.targets else _BUDGET_SECONDS[mode]))
         if not args.files and (args.targets or not filters):
-            result.calls = [*calls.small_calls(), calls.import_time(3 if args.quick else 7)]
+            small = [*calls.small_calls(), measure_operations.token_call()]
+            result.calls = [*small, calls.import_time(3 if args.quick else 7)]
         if args.files or (args.targets and not filters):
             _measure_files(result, args)
     finally:
@@ -166,9 +174,12 @@ def _measure_files(result: Run, args: argparse.Namespace) -> None:
     files.measure(result, size, with_torch=with_torch, rounds=3 if args.quick else 7)
 
 
-def _measure_all(bench: Bench, cases: list[Case], result: Run, deadline: float) -> None:
+def _measure_all(
+    bench: Bench, operation_bench: OperationBench, cases: list[Case | Operation], result: Run, deadline: float
+) -> None:
     """Measure case by case; when the time is used up, say what was left out."""
     from .formats import short_size
+    from .plan import Case
 
     left_out: Counter[str] = Counter()
     show = sys.stderr.isatty()
@@ -178,12 +189,12 @@ def _measure_all(bench: Bench, cases: list[Case], result: Run, deadline: float) 
             continue
         if show:
             print(f"\r\033[K[{number}/{len(cases)}] {case.pair}, {case.count}", end="", file=sys.stderr, flush=True)
-        result.rows += bench.measure(case)
+        result.rows += bench.measure(case) if isinstance(case, Case) else operation_bench.measure(case)
     if show:
         print("\r\033[K", end="", file=sys.stderr, flush=True)
     if left_out:
         what = ", ".join(f"{count} of {name}" for name, count in left_out.items())
-        result.notes.append(f"out of time (--full has no limit), so these casts were left out: {what}")
+        result.notes.append(f"out of time (--full has no limit), so these were left out: {what}")
 
 
 def _memory_of(case: Case) -> int:
@@ -196,13 +207,13 @@ def _memory_of(case: Case) -> int:
 def _filters(args: argparse.Namespace) -> Filters:
     import narrowcast as nc
 
-    from . import plan
+    from . import operations, plan
     from .formats import float_formats
 
     _require_known("--formats", args.formats, float_formats())
     _require_known("--pairs", [name for pair in args.pairs for name in pair], float_formats())
     _require_known("--isa", args.isa, tuple(nc.isas()))
-    _require_known("--only", args.only, plan.SECTIONS)
+    _require_known("--only", args.only, (*plan.SECTIONS, *operations.SECTIONS))
     if args.threads < 0:
         raise _UsageError(f"--threads must be 0 or more, not {args.threads}")
     return plan.Filters(args.formats, args.pairs, args.sizes, args.isa, args.only)

@@ -10,11 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
+from .formats import short_size
+from .operations import LARGE, Operation
 from .peers import LABELS
 from .plan import IN_CACHE, IN_MEMORY, Case
 from .results import Row, Run
+
+_Case = TypeVar("_Case", Case, Operation)
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Goal:
     layouts: frozenset[str]
     at_least: float
 
-    def covers(self, case: Case | Row) -> bool:
-        """Return whether a case or row is one of those that the goal is about, its instruction set apart."""
+    def covers(self, case: Case | Operation | Row) -> bool:
+        """Return whether a case, operation or row is one of those that the goal is about, its instruction set apart."""
         return (
             case.count == self.count
             and case.source in self.sources
@@ -64,11 +68,11 @@ class Verdict:
     met: bool | None
 
 
-def needed(cases: Iterable[Case]) -> list[Case]:
+def needed(cases: Iterable[_Case]) -> list[_Case]:
     """Return what the goals need of a plan: their cases, on their instruction sets."""
     found = []
     for case in cases:
-        wanted = {goal.isa for goal in goals() if goal.covers(case)}
+        wanted = {goal.isa for goal in (*goals(), *operation_goals()) if goal.covers(case)}
         isas = tuple(isa for isa in case.isas if isa in wanted)
         if isas:
             found.append(replace(case, isas=isas))
@@ -78,37 +82,54 @@ def needed(cases: Iterable[Case]) -> list[Case]:
 @cache
 def goals() -> tuple[Goal, ...]:
     """Read the goals about casts."""
-    data = _read()
-    sets: dict[str, list[str]] = data["names"]
+    found: list[Goal] = []
+    for entry in _read()["goal"]:
+        measure = "share" if "share" in entry else "faster"
+        found += _goals_of(entry, measure, entry.get("peer", ""), (IN_CACHE, IN_MEMORY), entry[measure])
+    return tuple(found)
+
+
+@cache
+def operation_goals() -> tuple[Goal, ...]:
+    """Read the goals about operations on integer codes."""
+    found: list[Goal] = []
+    for entry in _read()["operation"]:
+        if "share" in entry:
+            found += _goals_of(entry, "share", "", (LARGE, IN_MEMORY), entry["share"])
+        for peer, ratios in entry.get("faster", {}).items():
+            found += _goals_of(entry, "faster", peer, (LARGE, IN_MEMORY), ratios)
+    return tuple(found)
+
+
+def _goals_of(
+    entry: dict[str, Any], measure: str, peer: str, counts: tuple[int, ...], numbers: list[float]
+) -> list[Goal]:
+    sets: dict[str, list[str]] = _read()["names"]
 
     def members(names: Iterable[str]) -> frozenset[str]:
         return frozenset(member for name in names for member in sets.get(name, [name]))
 
-    found = []
-    for entry in data["goal"]:
-        measure = "share" if "share" in entry else "faster"
-        for count, at_least in zip((IN_CACHE, IN_MEMORY), entry[measure], strict=False):
-            found.append(
-                Goal(
-                    name=entry["name"],
-                    measure=measure,
-                    peer=entry.get("peer", ""),
-                    isa=entry["isa"],
-                    count=count,
-                    sources=members(entry["source"]),
-                    targets=members(entry["target"]),
-                    roundings=members(entry.get("rounding", ["nearest_even"])),
-                    layouts=members(entry.get("layout", ["contiguous"])),
-                    at_least=float(at_least),
-                )
-            )
-    return tuple(found)
+    return [
+        Goal(
+            name=entry["name"],
+            measure=measure,
+            peer=peer,
+            isa=entry["isa"],
+            count=count,
+            sources=members(entry["source"]),
+            targets=members(entry["target"]),
+            roundings=members(entry.get("rounding", ["nearest_even"])),
+            layouts=members(entry.get("layout", ["contiguous"])),
+            at_least=float(at_least),
+        )
+        for count, at_least in zip(counts, numbers, strict=False)
+    ]
 
 
 def judge(run: Run) -> list[Verdict]:
     """Hold every goal against a run."""
     return [
-        *(_judge_cast(goal, run) for goal in goals()),
+        *(_judge_cast(goal, run) for goal in (*goals(), *operation_goals())),
         *(_judge_call(entry, run) for entry in _read()["call"]),
         *(_judge_file(entry, run) for entry in _read()["file"]),
     ]
@@ -116,9 +137,9 @@ def judge(run: Run) -> list[Verdict]:
 
 def _judge_cast(goal: Goal, run: Run) -> Verdict:
     unit = "" if goal.measure == "share" else "x"
-    size = "cache" if goal.count == IN_CACHE else "memory"
+    size = {IN_CACHE: "in cache", IN_MEMORY: "in memory"}.get(goal.count, f"at {short_size(goal.count)}")
     against = "memory limit" if goal.measure == "share" else LABELS.get(goal.peer, goal.peer)
-    where = f"{against}, in {size}, {goal.isa}"
+    where = f"{against}, {size}, {goal.isa}"
     needed = f">= {goal.at_least:g}{unit}"
     rows = [row for row in run.rows if row.threads == 1 and row.isa == goal.isa and goal.covers(row)]
     values = [(value, row) for row in rows if (value := goal.value(row)) is not None]
@@ -139,8 +160,8 @@ def _judge_call(entry: dict[str, Any], run: Run) -> Verdict:
     call = next((call for call in run.calls if call.name == entry["name"]), None)
     name, where = entry.get("about", entry["name"]), entry["beside"]
     if "at_most_seconds" in entry:
-        needed = f"< {entry['at_most_seconds'] * 1e3:.0f} ms"
-        value, text = (call.seconds, f"{call.seconds * 1e3:.1f} ms") if call else (0.0, "")
+        needed = f"< {_duration(entry['at_most_seconds'])}"
+        value, text = (call.seconds, _duration(call.seconds)) if call else (0.0, "")
         met = value < entry["at_most_seconds"]
     elif "at_least" in entry:
         needed = f">= {entry['at_least']}x"
@@ -151,6 +172,10 @@ def _judge_call(entry: dict[str, Any], run: Run) -> Verdict:
         value, text = (call.ratio, f"{call.ratio:.2f}") if call else (0.0, "")
         met = value <= entry["at_most"]
     return Verdict(name, where, needed, text, "", met if call else None)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e6:.2f} us" if seconds < 1e-4 else f"{seconds * 1e3:.1f} ms"
 
 
 def _judge_file(entry: dict[str, Any], run: Run) -> Verdict:

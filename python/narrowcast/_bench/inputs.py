@@ -43,6 +43,14 @@ class Memory:
             self._bytes[start : start + target_size].view(code_dtype(target)),
         )
 
+    def cut(self, *sizes: int) -> list[Array]:
+        """Return that many bytes each, all aligned, not overlapping."""
+        parts, start = [], 0
+        for size in sizes:
+            parts.append(self._bytes[start : start + size])
+            start += -(-size // _ALIGNMENT) * _ALIGNMENT
+        return parts
+
 
 def fill(codes: Array, block: Array) -> None:
     """Repeat `block` over `codes`."""

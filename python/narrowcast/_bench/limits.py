@@ -23,10 +23,19 @@ def forms() -> dict[int, str]:
     return {index: name for index, (name, isa) in enumerate(_limits.forms()) if isa in usable}
 
 
-def contenders(source: Array, target: Array) -> list[Contender]:
-    """Make one contender for each loop, moving `source`'s bytes onto `target`'s."""
+def contenders(source: Array, target: Array, unit: tuple[int, int] | None = None) -> list[Contender]:
+    """Make one contender for each loop, moving `source`'s bytes onto `target`'s.
+
+    Parameters
+    ----------
+    source, target
+        Contiguous arrays.
+    unit
+        So many bytes of the source go to so many of the target; by default an item to an item.
+    """
     move = _limits.move
-    arguments = (source.ctypes.data, target.ctypes.data, source.size, source.itemsize, target.itemsize)
+    source_bytes, target_bytes = unit or (source.itemsize, target.itemsize)
+    arguments = (source.ctypes.data, target.ctypes.data, source.nbytes // source_bytes, source_bytes, target_bytes)
 
     def contender(index: int, name: str) -> Contender:
         start, end, count, source_bytes, target_bytes = arguments

@@ -146,7 +146,13 @@ _MAKERS: dict[str, Callable[[], Peer]] = {
 }
 NAMES = tuple(_MAKERS)
 FILE_PEER = "safetensors.torch"  # casts files: load_file, .to(dtype), save_file
-LABELS = {"numpy": "numpy + ml_dtypes", "torch": "torch", "numkong": "NumKong", "onnxruntime": "onnxruntime"}
+LABELS = {
+    "numpy": "numpy + ml_dtypes",
+    "torch": "torch",
+    "numkong": "NumKong",
+    "onnxruntime": "onnxruntime",
+    "fbgemm": "FBGEMM in torch",
+}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from . import machine
 from .compare import Comparison
 from .formats import short_size
 from .goals import Verdict
+from .operations import SECTIONS as OPERATION_SECTIONS
+from .peer_operations import FBGEMM, IN_PLACE
 from .peers import FILE_PEER, LABELS, NAMES
 from .plan import IN_CACHE, IN_MEMORY
 from .results import CallTime, PeerTime, Row, Run
@@ -55,6 +57,9 @@ def show_run(run: Run) -> None:
         "decode": "narrow formats to float32",
         "16 bit": "between 16 bits and less",
         "float64": "float64 to narrow formats",
+        "quantize": "quantize",
+        "dequantize": "dequantize",
+        "pack": "pack and unpack",
     }
     for section, title in titles.items():
         rows = [row for row in run.rows if row.section == section]
@@ -72,14 +77,18 @@ def show_run(run: Run) -> None:
 def _share_table(title: str, rows: Sequence[Row]) -> Table:
     counts = sorted({row.count for row in rows})
     table = Table(title, ["cast", "ISA", *(short_size(count) for count in counts)], left=2)
-    cells = {(row.source, row.target, _isa_label(row), row.count): _speed(row) for row in rows}
+    cells = {(_pair(row), _isa_label(row), row.count): _speed(row) for row in rows}
     last = None
-    for source, target, isa in dict.fromkeys((row.source, row.target, _isa_label(row)) for row in rows):
-        pair = f"{source} -> {target}"
-        speeds = [cells.get((source, target, isa, count), "") for count in counts]
+    for pair, isa in dict.fromkeys((_pair(row), _isa_label(row)) for row in rows):
+        speeds = [cells.get((pair, isa, count), "") for count in counts]
         table.rows.append(["" if pair == last else pair, isa, *speeds])
         last = pair
     return table
+
+
+def _pair(row: Row) -> str:
+    detail = f", {row.layout}" if row.section in OPERATION_SECTIONS else ""
+    return f"{row.source} -> {row.target}{detail}"
 
 
 def _isa_label(row: Row) -> str:
@@ -94,29 +103,30 @@ def _speed(row: Row) -> str:
 
 def _peer_table(title: str, rows: Sequence[Row]) -> Table:
     """Make a table of the best instruction set against every peer, at every size."""
-    best: dict[tuple[str, str, int], Row] = {}
+    best: dict[tuple[str, int], Row] = {}
     for row in rows:
         if row.threads == 1:
-            best.setdefault((row.source, row.target, row.count), row)
-    counts = sorted({count for _, _, count in best})
-    counts = [count for count in counts if count in (IN_CACHE, IN_MEMORY)] or counts
-    peers = [peer for peer in NAMES if any(peer in row.peers for row in rows)]
+            best.setdefault((_pair(row), row.count), row)
+    counts = sorted({count for _, count in best})
+    if any(count == IN_CACHE for count in counts):
+        counts = [count for count in counts if count in (IN_CACHE, IN_MEMORY)]
+    peers = [peer for peer in (NAMES[0], IN_PLACE, *NAMES[1:], FBGEMM) if any(peer in row.peers for row in rows)]
     if not peers:
         return Table("", [])
-    marks = {(row.source, row.target, peer): _mark(time) for row in rows for peer, time in row.peers.items()}
+    marks = {(_pair(row), peer): _mark(time) for row in reversed(rows) for peer, time in row.peers.items()}
     isas = "/".join(dict.fromkeys(row.isa for row in best.values()))
     table = Table(
         f"{title} ({isas})",
         ["cast", *(f"{peer} {short_size(count)}" for peer in peers for count in counts)],
     )
-    for source, target in dict.fromkeys((source, target) for source, target, _ in best):
+    for pair in dict.fromkeys(pair for pair, _ in best):
         cells = []
         for peer in peers:
             for count in counts:
-                cell = best.get((source, target, count))
+                cell = best.get((pair, count))
                 ratio = None if cell is None else cell.times_faster(peer)
-                cells.append("" if ratio is None else times(ratio) + marks[source, target, peer])
-        table.rows.append([f"{source} -> {target}", *cells])
+                cells.append("" if ratio is None else times(ratio) + marks[pair, peer])
+        table.rows.append([pair, *cells])
     return table
 
 
@@ -207,16 +217,16 @@ def _difference_table(rows: Iterable[Row]) -> Table:
     """Say which peers give other bits, once for each pair."""
     title = "Peers that give other bits: * also on the values timed, + only on difficult ones (overflow, NaN, ties)"
     table = Table(title, ["cast", "peer", "first difference", "of the timed", "of the difficult"], left=3)
-    found: dict[tuple[str, str, str], PeerTime] = {}
+    found: dict[tuple[str, str], PeerTime] = {}
     for row in rows:
         for peer, time in row.peers.items():
             if _mark(time).strip():
-                known = found.setdefault((row.source, row.target, peer), time)
+                known = found.setdefault((_pair(row), peer), time)
                 if (time.differ or 0) > (known.differ or 0):
-                    found[row.source, row.target, peer] = time
-    for (source, target, peer), time in found.items():
+                    found[_pair(row), peer] = time
+    for (pair, peer), time in found.items():
         counts = [str(time.differ or 0), f"{time.differ_difficult or 0} of {time.difficult}"]
-        table.rows.append([f"{source} -> {target}", LABELS.get(peer, peer), time.example, *counts])
+        table.rows.append([pair, LABELS.get(peer, peer), time.example, *counts])
     return table
 
 
