@@ -64,5 +64,6 @@ void bind_cast(py::module_& module);
 void bind_astype(py::module_& module);
 void bind_pack(py::module_& module);
 void bind_unscale(py::module_& module);
+void bind_quantize(py::module_& module);
 
 } // namespace narrowcast::python

@@ -15,4 +15,5 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     python::bind_astype(module);
     python::bind_pack(module);
     python::bind_unscale(module);
+    python::bind_quantize(module);
 }

@@ -2,7 +2,7 @@
 # narrowcast's own modules.
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, TypedDict, type_check_only
+from typing import Any, TypeAlias, TypedDict, type_check_only
 
 import numpy as np
 from typing_extensions import Buffer
@@ -194,3 +194,87 @@ def make_astype(
     format code of everything that may name a target, results the dtype of a new array per code, sources the code of
     each dtype that may come in. roundings and overflows are the names that the fast entry may handle, by code.
     """
+
+def dialects() -> list[tuple[str, int, str, str, str, str]]:
+    """Every row of dialects.def, in its order: name, code, quotient, zero, steps, nan."""
+
+# dialect, format, bits, is_signed, qmin, qmax, symmetric, compute, layout, dynamic, scale_max: the fields of
+# nc_quantize_options by these names.
+_Options: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, float]
+_Array: TypeAlias = np.ndarray[Any, Any]
+
+def quantize(
+    x: _Array,
+    x_format: int,
+    codes: _Array,
+    codes_format: int,
+    scale: _Array,
+    scale_format: int,
+    zero_point: _Array | None,
+    zero_format: int,
+    row_sums: _Array | None,
+    block: tuple[int, ...] | None,
+    opts: _Options,
+    threads: int,
+    isa: str | None,
+) -> None:
+    """nc_quantize. TypeError for a format and ValueError for all else that it refuses, with its sentence.
+
+    Packed codes: codes_format is uint8. zero_format counts only with a zero_point. The same for the calls below.
+    """
+
+def dequantize(
+    codes: _Array,
+    codes_format: int,
+    scale: _Array,
+    scale_format: int,
+    zero_point: _Array | None,
+    zero_format: int,
+    out: _Array,
+    out_format: int,
+    block: tuple[int, ...] | None,
+    opts: _Options,
+    threads: int,
+    isa: str | None,
+) -> None:
+    """nc_dequantize."""
+
+def fake_quantize(
+    x: _Array,
+    x_format: int,
+    scale: _Array,
+    scale_format: int,
+    zero_point: _Array | None,
+    zero_format: int,
+    out: _Array,
+    out_format: int,
+    block: tuple[int, ...] | None,
+    opts: _Options,
+    threads: int,
+    isa: str | None,
+) -> None:
+    """nc_fake_quantize."""
+
+def range(
+    x: _Array,
+    x_format: int,
+    low: _Array,
+    high: _Array,
+    block: tuple[int, ...] | None,
+    threads: int,
+    isa: str | None,
+) -> None:
+    """nc_range; low and high are float32."""
+
+def choose_qparams(
+    low: _Array,
+    high: _Array,
+    x_format: int,
+    scale: _Array,
+    scale_format: int,
+    zero_point: _Array | None,
+    zero_format: int,
+    opts: _Options,
+    isa: str | None = None,
+) -> None:
+    """nc_choose_qparams: ranges of any shape, all arrays of the same."""

@@ -66,27 +66,6 @@ nc_status read_options(const nc_cast_options* given, nc_error* error, nc_cast_op
     return NC_OK;
 }
 
-// What can be said about one array without the other.
-nc_status check_array(const nc_array& array, const char* name, nc_error* error) noexcept {
-    if (!format_exists(array.format))
-        return fail(error, NC_ERROR_ARGUMENT, "%s.format is %d; it must be a code that nc_format_at gives", name,
-                    array.format);
-    if (array.ndim < 0 || array.ndim > NC_MAX_NDIM)
-        return fail(error, NC_ERROR_ARGUMENT, "%s.ndim is %d; it must be 0 to %d", name, array.ndim, NC_MAX_NDIM);
-    if (array.ndim > 0 && array.shape == nullptr)
-        return fail(error, NC_ERROR_ARGUMENT, "%s.shape is null; it must hold %d extents", name, array.ndim);
-    for (int32_t i = 0; i < array.ndim; ++i)
-        if (array.shape[i] < 0)
-            return fail(error, NC_ERROR_ARGUMENT, "%s.shape[%d] is %lld; an extent must be 0 or more", name, i,
-                        static_cast<long long>(array.shape[i]));
-    if ((array.flags & ~uint32_t{NC_ARRAY_BYTE_SWAPPED}) != 0)
-        return fail(error, NC_ERROR_ARGUMENT, "%s.flags is %u; only NC_ARRAY_BYTE_SWAPPED (1) may be set", name,
-                    array.flags);
-    if (array.reserved != 0)
-        return fail(error, NC_ERROR_ARGUMENT, "%s.reserved is %u; it must be 0", name, array.reserved);
-    return NC_OK;
-}
-
 nc_status check_pair(const nc_array& x, const nc_array& out, nc_error* error) noexcept {
     if (x.ndim != out.ndim)
         return fail(error, NC_ERROR_ARGUMENT, "out.ndim is %d but x.ndim is %d; the shapes must be equal", out.ndim,
@@ -105,20 +84,6 @@ nc_status check_pair(const nc_array& x, const nc_array& out, nc_error* error) no
                     "x.format is %s, which is a target only; its codes are float32 values, so pass float32",
                     format_of(x.format).name);
     return NC_OK;
-}
-
-// The number of elements: 0 if any extent is 0, whatever the others.
-bool count_elements(const nc_array& array, uint64_t& n) noexcept {
-    n = 1;
-    bool fits = true;
-    for (int32_t i = 0; i < array.ndim; ++i) {
-        if (array.shape[i] == 0) {
-            n = 0;
-            return true;
-        }
-        fits = fits && multiply(n, static_cast<uint64_t>(array.shape[i]), n);
-    }
-    return fits;
 }
 
 bool c_contiguous(const nc_array& array, size_t item) noexcept {
@@ -158,6 +123,41 @@ bool find_range(const nc_array& array, uint64_t n, Operand& operand) noexcept {
     return true;
 }
 
+} // namespace
+
+nc_status check_array(const nc_array& array, const char* name, nc_error* error) noexcept {
+    if (!format_exists(array.format))
+        return fail(error, NC_ERROR_ARGUMENT, "%s.format is %d; it must be a code that nc_format_at gives", name,
+                    array.format);
+    if (array.ndim < 0 || array.ndim > NC_MAX_NDIM)
+        return fail(error, NC_ERROR_ARGUMENT, "%s.ndim is %d; it must be 0 to %d", name, array.ndim, NC_MAX_NDIM);
+    if (array.ndim > 0 && array.shape == nullptr)
+        return fail(error, NC_ERROR_ARGUMENT, "%s.shape is null; it must hold %d extents", name, array.ndim);
+    for (int32_t i = 0; i < array.ndim; ++i)
+        if (array.shape[i] < 0)
+            return fail(error, NC_ERROR_ARGUMENT, "%s.shape[%d] is %lld; an extent must be 0 or more", name, i,
+                        static_cast<long long>(array.shape[i]));
+    if ((array.flags & ~uint32_t{NC_ARRAY_BYTE_SWAPPED}) != 0)
+        return fail(error, NC_ERROR_ARGUMENT, "%s.flags is %u; only NC_ARRAY_BYTE_SWAPPED (1) may be set", name,
+                    array.flags);
+    if (array.reserved != 0)
+        return fail(error, NC_ERROR_ARGUMENT, "%s.reserved is %u; it must be 0", name, array.reserved);
+    return NC_OK;
+}
+
+bool count_elements(const nc_array& array, uint64_t& n) noexcept {
+    n = 1;
+    bool fits = true;
+    for (int32_t i = 0; i < array.ndim; ++i) {
+        if (array.shape[i] == 0) {
+            n = 0;
+            return true;
+        }
+        fits = fits && multiply(n, static_cast<uint64_t>(array.shape[i]), n);
+    }
+    return fits;
+}
+
 nc_status fill_operand(const nc_array& array, const char* name, uint64_t n, nc_error* error,
                        Operand& operand) noexcept {
     operand.data = static_cast<unsigned char*>(array.data);
@@ -178,8 +178,6 @@ nc_status fill_operand(const nc_array& array, const char* name, uint64_t n, nc_e
         return fail(error, NC_ERROR_ARGUMENT, "%s.strides reach beyond what can be addressed", name);
     return NC_OK;
 }
-
-} // namespace
 
 nc_status check_request(const nc_array* x, const nc_array* out, const nc_cast_options* options, nc_error* error,
                         Request& request) noexcept {

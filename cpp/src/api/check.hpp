@@ -29,6 +29,13 @@ struct Request {
     nc_cast_options options; // complete, whatever the caller's size
 };
 
+// The steps of it that other checks share, in this order. What can be said about one array without the others:
+nc_status check_array(const nc_array& array, const char* name, nc_error* error) noexcept;
+// The number of elements: 0 if any extent is 0, whatever the others. False if they are more than can be addressed.
+bool count_elements(const nc_array& array, uint64_t& n) noexcept;
+// Where the n elements lie. If n is 0 nothing but what the format says is filled in.
+nc_status fill_operand(const nc_array& array, const char* name, uint64_t n, nc_error* error, Operand& operand) noexcept;
+
 // Fills request, or fails. If request.n is 0 nothing but formats and options is filled in.
 nc_status check_request(const nc_array* x, const nc_array* out, const nc_cast_options* options, nc_error* error,
                         Request& request) noexcept;

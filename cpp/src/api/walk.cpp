@@ -49,14 +49,6 @@ void copy_line(unsigned char* to, int64_t to_step, const unsigned char* from, in
     }
 }
 
-// rows x cols elements, each side with its own strides in bytes.
-struct Move {
-    unsigned char* to;
-    const unsigned char* from;
-    size_t rows, cols;
-    int64_t to_row, to_col, from_row, from_col;
-};
-
 // Columns [first, first + Group) of all rows. Packed: the columns lie side by side in `to`.
 template <class T, bool Swap, int Group, bool Packed> void move_columns(const Move& m, size_t first) noexcept {
     const auto column = static_cast<int64_t>(first);
@@ -140,6 +132,8 @@ template <class T> void move_block(const Move& m, bool swapped) noexcept {
         move_block<T, false>(m);
 }
 
+} // namespace
+
 void move_block(const Move& m, size_t item, bool swapped) noexcept {
     switch (item) {
     case 1: move_block<uint8_t>(m, false); break;
@@ -148,8 +142,6 @@ void move_block(const Move& m, size_t item, bool swapped) noexcept {
     default: move_block<uint64_t>(m, swapped);
     }
 }
-
-} // namespace
 
 Cursor::Cursor(const Layout& layout, int64_t Dim::* stride, size_t begin) noexcept
     : dims_(layout.dims), stride_(stride), outer_count_(std::max(layout.count - 2, 0)) {

@@ -11,6 +11,16 @@
 
 namespace narrowcast {
 
+// Copies rows x cols elements of 1, 2, 4 or 8 bytes, each side with its own strides in bytes; swapped: reverses the
+// bytes of each.
+struct Move {
+    unsigned char* to;
+    const unsigned char* from;
+    size_t rows, cols;
+    int64_t to_row, to_col, from_row, from_col;
+};
+void move_block(const Move& m, size_t item, bool swapped) noexcept;
+
 // A rectangle of elements, in rows.
 struct Piece {
     int64_t offset; // of its first element, in the unit of the strides

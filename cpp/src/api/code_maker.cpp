@@ -1,0 +1,64 @@
+// Float codes take a step more: quotients as float32, over the raw elements that are used up by then, and their cast.
+#include "api/code_maker.hpp"
+
+#include <string.h>
+
+#include <algorithm>
+#include <iterator>
+
+namespace narrowcast {
+
+Rows CodeMaker::make(const Batch& batch, const Chunk& chunk, const Rows& rows, const QuantizeParams& params,
+                     bool stream) noexcept {
+    const bool is_float = items_.is_float(), in_place = direct(batch.col.codes);
+    const size_t item = is_float ? sizeof(float) : items_.item();
+    Rows made{is_float ? raw_ : codes_, static_cast<ptrdiff_t>(chunk.cols * item)};
+    if (in_place)
+        made = {items_.at(request_.codes.data, chunk.at.codes), static_cast<ptrdiff_t>(batch.row.codes)};
+    for_each_span(along_, batch, chunk, [&](const Span& span) {
+        const auto across = static_cast<ptrdiff_t>(span.cols);
+        const Rectangle rectangle{span.rows, span.cols,
+                                  span.own_rows ? rows.step : across * static_cast<ptrdiff_t>(sizeof(float)),
+                                  span.own_rows ? made.step : across * static_cast<ptrdiff_t>(item)};
+        const size_t i = span.param;
+        const QuantizeParams own{params.factor + i, params.reciprocal + i, params.shift + i, params.zero + i,
+                                 params.offset + i};
+        quantize_(rows.data + span.at * sizeof(float), made.data + span.at * item, rectangle, own, rule_,
+                  in_place && stream);
+    });
+    if (!is_float)
+        return made;
+    table_.direct[hub_f32][items_.float_format()][1](raw_, codes_, chunk.rows * chunk.cols, false);
+    return {codes_, static_cast<ptrdiff_t>(chunk.cols)};
+}
+
+void CodeMaker::add_sums(const Batch& batch, const Chunk& chunk, const Rows& codes) noexcept {
+    unsigned char* to = request_.sums.data + chunk.at.sums;
+    int32_t sums[64];
+    for (size_t row = 0; row < chunk.rows; row += std::size(sums)) {
+        const size_t rows = std::min(std::size(sums), chunk.rows - row);
+        std::fill_n(sums, rows, 0);
+        table_.code_sums(codes.data + static_cast<ptrdiff_t>(row) * codes.step, {rows, chunk.cols, codes.step, 0},
+                         static_cast<int32_t>(items_.item()), request_.options.is_signed != 0, sums);
+        for (size_t i = 0; i < rows; ++i, to += batch.row.sums) {
+            uint32_t sum; // sums wrap like any int32 arithmetic of a processor
+            memcpy(&sum, to, sizeof sum);
+            if (request_.sums.swapped)
+                sum = sum >> 24 | (sum >> 8 & 0xff00u) | (sum << 8 & 0xff0000u) | sum << 24;
+            sum = (chunk.begins_line ? 0 : sum) + static_cast<uint32_t>(sums[i]);
+            if (request_.sums.swapped)
+                sum = sum >> 24 | (sum >> 8 & 0xff00u) | (sum << 8 & 0xff0000u) | sum << 24;
+            memcpy(to, &sum, sizeof sum);
+        }
+    }
+}
+
+void CodeMaker::put(const Batch& batch, const Chunk& chunk, bool stream) noexcept {
+    if (request_.codes.data == nullptr || direct(batch.col.codes))
+        return;
+    items_.write({items_.at(request_.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes,
+                  batch.col.codes},
+                 codes_, stream);
+}
+
+} // namespace narrowcast

@@ -1,0 +1,146 @@
+// nc_dequantize and nc_fake_quantize: check, arrange, split, and chunk by chunk from codes to real numbers; the codes
+// of the second one exist only in a tile.
+#include <algorithm>
+#include <iterator>
+
+#include "api/boxes.hpp"
+#include "api/code_maker.hpp"
+#include "api/error.hpp"
+#include "api/fp_guard.hpp"
+#include "api/isa.hpp"
+#include "api/memory.hpp"
+#include "api/params.hpp"
+#include "api/quant_check.hpp"
+#include "api/tiles.hpp"
+#include "api/value_maker.hpp"
+#include "parallel/split.hpp"
+
+namespace narrowcast {
+namespace {
+
+struct Job {
+    const KernelTable* table;
+    const QuantRequest* request;
+    const Operand* out;
+    Arithmetic arithmetic;
+    Nest nest;
+    bool stream;
+};
+
+void dequantize_part(void* context, size_t begin, size_t end) noexcept {
+    const Job& job = *static_cast<const Job*>(context);
+    const QuantRequest& r = *job.request;
+    const FpGuard guard(NC_NEAREST_EVEN);
+    BoxNumbers numbers(*job.table, r, job.arithmetic);
+    const Codes items(*job.table, r);
+    ValueMaker maker(*job.table, *job.out, items.kind(), job.arithmetic, job.nest.along);
+    alignas(64) unsigned char raw[quant_tile * 2], tile[quant_tile * 4];
+    for_each_batch(job.nest, begin, end, false, quant_tile, [&](const Batch& batch) {
+        numbers.load(batch);
+        const DequantizeParams params = numbers.dequantize_params();
+        const bool direct = items.direct_read(batch.col.codes) && maker.direct(batch.col.x);
+        for_each_chunk(job.nest.along, batch, direct ? batch.rows * batch.cols : quant_tile, [&](const Chunk& chunk) {
+            const Rows codes = items.read({items.at(r.codes.data, chunk.at.codes), chunk.rows, chunk.cols,
+                                           batch.row.codes, batch.col.codes},
+                                          raw, tile);
+            maker.make(batch, chunk, codes, params,
+                       {r.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, job.stream);
+        });
+    });
+}
+
+void fake_quantize_part(void* context, size_t begin, size_t end) noexcept {
+    const Job& job = *static_cast<const Job*>(context);
+    const QuantRequest& r = *job.request;
+    const FpGuard guard(NC_NEAREST_EVEN);
+    BoxNumbers quantizing(*job.table, r, job.arithmetic), dequantizing(*job.table, r, job.arithmetic);
+    const Reals x(*job.table, r.x, job.arithmetic.hub);
+    CodeMaker codes(*job.table, r, job.arithmetic, job.nest.along);
+    ValueMaker values(*job.table, *job.out, codes.items().kind(), job.arithmetic, job.nest.along);
+    alignas(64) unsigned char tile[quant_tile * 4];
+    for_each_batch(job.nest, begin, end, false, quant_tile, [&](const Batch& batch) {
+        quantizing.load(batch);
+        dequantizing.load(batch);
+        const QuantizeParams params = quantizing.quantize_params();
+        const DequantizeParams back = dequantizing.dequantize_params();
+        for_each_chunk(job.nest.along, batch, quant_tile, [&](const Chunk& chunk) {
+            const Rows real = x.read({r.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x},
+                                     codes.raw(), codes.tile());
+            const Rows made = codes.make(batch, chunk, real, params, false);
+            const Rows normal = codes.items().normal(made.data, chunk.rows * chunk.cols, chunk.cols, tile);
+            values.make(batch, chunk, normal, back,
+                        {job.out->data + chunk.at.codes, chunk.rows, chunk.cols, batch.row.codes, batch.col.codes},
+                        job.stream);
+        });
+    });
+}
+
+// `geometry` is the request but for what lies beside x in the nest.
+nc_status run(const QuantRequest& r, const QuantRequest& geometry, const Operand& out, PartFn part, nc_error* error) {
+    Job job; // not cleared: a nest is long, and calls are short
+    if (const nc_status status = choose_table(r.options.isa, error, job.table))
+        return status;
+    if (r.n == 0)
+        return NC_OK;
+    job.request = &r;
+    job.out = &out;
+    job.arithmetic = make_arithmetic(r);
+    if (const nc_status status = make_nest(geometry, r.scale, r.zero, {r.packed, false}, error, job.nest))
+        return status;
+    const size_t bytes = geometry.x.item + geometry.codes.item;
+    job.stream = exceeds_caches(r.n * bytes);
+    if (r.options.threads == 1) {
+        part(&job, 0, r.n);
+        return NC_OK;
+    }
+    const size_t granule = job.nest.along == along_columns ? static_cast<size_t>(job.nest.line()) : quant_tile;
+    run_parts(r.n, {r.options.threads, granule, least_part_bytes / bytes}, part, &job);
+    return NC_OK;
+}
+
+} // namespace
+} // namespace narrowcast
+
+using namespace narrowcast;
+
+nc_status nc_dequantize(const nc_array* codes, const nc_array* scale, const nc_array* zero_point, const nc_array* out,
+                        const nc_quantize_options* options, nc_error* error) noexcept {
+    if (!usable(error))
+        return NC_ERROR_ARGUMENT;
+    clear(error);
+    QuantRequest r;
+    if (const nc_status status = read_quantize_options(options, error, r))
+        return status;
+    Given given[] = {{codes, "codes", Role::codes, false, &r.codes},
+                     {scale, "scale", Role::scale, false, &r.scale},
+                     {zero_point, "zero_point", Role::zero, false, &r.zero},
+                     {out, "out", Role::made, true, &r.x}};
+    if (const nc_status status = check_arrays(given, std::size(given), error, r))
+        return status;
+    if (const nc_status status = check_zero_points(r, error))
+        return status;
+    return run(r, r, r.x, dequantize_part, error);
+}
+
+nc_status nc_fake_quantize(const nc_array* x, const nc_array* scale, const nc_array* zero_point, const nc_array* out,
+                           const nc_quantize_options* options, nc_error* error) noexcept {
+    if (!usable(error))
+        return NC_ERROR_ARGUMENT;
+    clear(error);
+    QuantRequest r;
+    if (const nc_status status = read_quantize_options(options, error, r))
+        return status;
+    r.packed = false; // there is nothing to pack
+    Operand made{};
+    Given given[] = {{x, "x", Role::real, false, &r.x},
+                     {scale, "scale", Role::scale, false, &r.scale},
+                     {zero_point, "zero_point", Role::zero, false, &r.zero},
+                     {out, "out", Role::made, true, &made}};
+    if (const nc_status status = check_arrays(given, std::size(given), error, r))
+        return status;
+    if (const nc_status status = check_zero_points(r, error))
+        return status;
+    QuantRequest geometry = r;
+    geometry.codes = made;
+    return run(r, geometry, made, fake_quantize_part, error);
+}

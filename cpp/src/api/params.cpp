@@ -1,0 +1,281 @@
+// Loops over the boxes of a batch, simple enough for the compiler to make them wide: a box of 128 elements leaves no
+// time for more.
+#include "api/params.hpp"
+
+#include <string.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "api/error.hpp"
+#include "api/format_table.hpp"
+#include "api/walk.hpp"
+#include "codec/qparams.hpp"
+#include "codec/reference.hpp"
+
+namespace narrowcast {
+namespace {
+
+constexpr float largest_f32 = std::numeric_limits<float>::max();
+alignas(64) constexpr float all_zero[most_boxes] = {};
+
+constexpr int32_t hub_of_format(int32_t format) {
+    return format == NC_FORMAT_f16 ? hub_f16 : format == NC_FORMAT_bf16 ? hub_bf16 : hub_f32;
+}
+
+float largest_value(int32_t format) noexcept {
+    const Format& f = format_of(format);
+    const uint64_t code = convert_code(format, f.facts.max, NC_FORMAT_f32, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0);
+    return std::bit_cast<float>(static_cast<uint32_t>(code));
+}
+
+QparamsRule make_rule(const QuantRequest& r) noexcept {
+    const nc_quantize_options& o = r.options;
+    const float limit = o.scale_max != 0 ? o.scale_max : std::numeric_limits<float>::infinity();
+    return {o.dialect,
+            r.codes_in_use,
+            r.bits,
+            o.is_signed != 0,
+            o.symmetric != 0,
+            o.format != NC_FORMAT_INVALID ? largest_value(o.format) : 0,
+            r.scale.format,
+            limit};
+}
+
+using ChooseFn = void (*)(const QparamsRule&, const float*, const float*, size_t, float*, float*) noexcept;
+
+template <int32_t Dialect, int32_t Hub>
+void choose_batch(const QparamsRule& given, const float* low, const float* high, size_t count, float* scale,
+                  float* zero) noexcept {
+    const QparamsRule rule = given; // a copy: nothing that the loop writes can change it
+    for (size_t i = 0; i < count; ++i) {
+        const Qparams found = choose_qparams<Dialect, Hub>(rule, low[i], high[i]);
+        scale[i] = raised_scale(rule, found.scale);
+        zero[i] = found.zero;
+    }
+}
+
+constexpr ChooseFn choosers[NC_DIALECT_LIMIT][hub_count] = {
+    {},
+#define NC_DIALECT(number, id, quotient, zero, steps, nan)                                                             \
+    {choose_batch<number, hub_f32>, choose_batch<number, hub_f16>, choose_batch<number, hub_bf16>},
+#include "narrowcast/dialects.def"
+};
+
+bool needs_zero_points(const QuantRequest& r) noexcept {
+    const int32_t dialect = r.options.dialect;
+    if (r.options.format != NC_FORMAT_INVALID || dialect == NC_DIALECT_llm_int8)
+        return false;
+    return dialect == NC_DIALECT_fbgemm || r.options.symmetric == 0 || r.options.is_signed == 0;
+}
+
+} // namespace
+
+Arithmetic make_arithmetic(const QuantRequest& r) noexcept {
+    const nc_quantize_options& o = r.options;
+    const Dialect& dialect = dialect_of(o.dialect);
+    Arithmetic a{};
+    a.op = dialect.quotient == Quotient::divide ? op_divide : dialect.quotient == Quotient::fma ? op_fma : op_multiply;
+    const int32_t by_source = dialect.steps == Steps::source ? hub_of_format(r.x.format) : int32_t{hub_f32};
+    a.qparams_hub = o.compute != NC_FORMAT_INVALID ? hub_of_format(o.compute) : by_source;
+    // As torch promotes: a float32 scale makes every step float32; E8M0 leaves it to x.
+    const bool agree = r.scale.format == r.x.format || r.scale.format == NC_FORMAT_e8m0fnu;
+    a.hub = o.compute != NC_FORMAT_INVALID ? a.qparams_hub : agree ? by_source : int32_t{hub_f32};
+    const int32_t item = o.format != NC_FORMAT_INVALID ? 4 : r.bits > 8 ? 2 : 1;
+    a.rule = {r.codes_in_use.low, r.codes_in_use.high, dialect.nan == Nan::high, item};
+    a.zero = dialect.zero == Zero::shift && r.zero.format == NC_FORMAT_i32 ? Zero::after : dialect.zero;
+    const bool stats = o.dialect == NC_DIALECT_llm_int8;
+    a.numerator = stats ? 127.0f : 1.0f;
+    a.fused_scale = stats ? 7.874015718698502e-3f : 1.0f;
+    a.dequant_hub = o.dialect == NC_DIALECT_quanto && a.zero == Zero::shift ? hub_of_format(r.scale.format) : int32_t{hub_f32};
+    return a;
+}
+
+nc_status check_computed(const QuantRequest& r, nc_error* error) noexcept {
+    if (!needs_zero_points(r))
+        return NC_OK;
+    if (r.zero.data == nullptr)
+        return fail(error, NC_ERROR_ARGUMENT,
+                    "zero_point is null; scales that are computed need it, unless the codes are signed and symmetric");
+    if (dialect_of(r.options.dialect).zero == Zero::shift && r.zero.format == NC_FORMAT_i32)
+        return fail(error, NC_ERROR_FORMAT, "zero_point.format is int32; the dialect %s computes float ones",
+                    dialect_of(r.options.dialect).name);
+    return NC_OK;
+}
+
+nc_status check_zero_points(const QuantRequest& r, nc_error* error) noexcept {
+    if (r.zero.data == nullptr || r.zero.format != NC_FORMAT_i32 || r.n == 0)
+        return NC_OK;
+    const int32_t dialect = r.options.dialect;
+    const bool among_codes =
+        dialect == NC_DIALECT_onnx || dialect == NC_DIALECT_torch || dialect == NC_DIALECT_torchao;
+    constexpr int32_t exact = (1 << 24) - 1; // float32 holds every integer up to here
+    const int32_t bits = r.bits, least = r.options.is_signed != 0 ? -(1 << (bits - 1)) : 0;
+    const int32_t low = among_codes ? least : -exact, high = among_codes ? least + (1 << bits) - 1 : exact;
+    Layout layout; // the zero points alone, in C order
+    layout.x = r.zero.data;
+    layout.out = nullptr;
+    layout.logical = 0;
+    layout.n = r.boxes;
+    layout.count = 0;
+    int64_t strides[NC_MAX_NDIM];
+    strides_of(r.zero, r.box_shape, r.ndim, strides);
+    for (int32_t i = 0; i < r.ndim; ++i)
+        if (r.box_shape[i] != 1)
+            layout.dims[layout.count++] = {r.box_shape[i], strides[i], 0, 0};
+    if (layout.count == 0)
+        layout.dims[layout.count++] = {1, 4, 0, 0};
+    Reader reader(layout, r.zero.item, r.zero.swapped, 0);
+    for (size_t at = 0, n = 0; at < r.boxes; at += n) {
+        n = std::min<size_t>(r.boxes - at, tile_items);
+        const auto* items = static_cast<const unsigned char*>(reader.next(n));
+        int32_t smallest = high, largest = low;
+        for (size_t i = 0; i < n; ++i) {
+            int32_t value;
+            memcpy(&value, items + i * sizeof value, sizeof value);
+            smallest = std::min(smallest, value);
+            largest = std::max(largest, value);
+        }
+        if (smallest < low || largest > high)
+            return fail(error, NC_ERROR_ARGUMENT, "zero_point holds %d; in the dialect %s it must be %d to %d",
+                        smallest < low ? smallest : largest, dialect_of(dialect).name, low, high);
+    }
+    return NC_OK;
+}
+
+BoxNumbers::BoxNumbers(const KernelTable& table, const QuantRequest& request, const Arithmetic& arithmetic) noexcept
+    : table_(table), request_(request), arithmetic_(arithmetic), rule_(make_rule(request)), count_(0),
+      own_multiplier_(false) {}
+
+void BoxNumbers::read(const Operand& operand, const unsigned char* from, int64_t step, size_t count,
+                      float* to) noexcept {
+    const auto item = static_cast<int64_t>(operand.item);
+    if (operand.swapped || (step != item && count != 1)) {
+        move_block({raw_, from, 1, count, 0, item, 0, step}, operand.item, operand.swapped);
+        from = raw_;
+    }
+    if (operand.format == NC_FORMAT_f32) {
+        memcpy(to, from, count * sizeof *to);
+    } else if (operand.format == NC_FORMAT_i32) {
+        for (size_t i = 0; i < count; ++i) {
+            int32_t value;
+            memcpy(&value, from + i * sizeof value, sizeof value);
+            to[i] = static_cast<float>(value);
+        }
+    } else {
+        table_.widen[operand.format](from, to, count, false);
+    }
+}
+
+void BoxNumbers::write(const Operand& operand, unsigned char* to, int64_t step, size_t count,
+                       const void* from) noexcept {
+    const auto item = static_cast<int64_t>(operand.item);
+    if (!operand.swapped && (step == item || count == 1))
+        memcpy(to, from, count * operand.item);
+    else
+        move_block({to, static_cast<const unsigned char*>(from), 1, count, 0, step, 0, item}, operand.item,
+                   operand.swapped);
+}
+
+void BoxNumbers::load(const Batch& batch) noexcept {
+    count_ = batch.boxes;
+    own_multiplier_ = false;
+    read(request_.scale, request_.scale.data + batch.at.first, batch.row.first, count_, scale_);
+    if (request_.zero.data != nullptr)
+        read(request_.zero, request_.zero.data + batch.at.second, batch.row.second, count_, zero_);
+}
+
+void BoxNumbers::compute(const float* low, const float* high, size_t count) noexcept {
+    count_ = count;
+    choosers[rule_.dialect][arithmetic_.qparams_hub](rule_, low, high, count, scale_, zero_);
+    if (const int32_t format = rule_.scale_format; format != NC_FORMAT_f32) {
+        table_.direct[hub_f32][format][1](scale_, codes_, count, false);
+        table_.widen[format](codes_, scale_, count, false);
+    }
+    for (size_t i = 0; i < count; ++i)
+        scale_[i] = finished_scale(rule_, std::min(scale_[i], largest_f32));
+    own_multiplier_ = rule_.dialect == NC_DIALECT_fbgemm && rule_.bits == 8 && rule_.largest == 0;
+    for (size_t i = 0; own_multiplier_ && i < count; ++i)
+        factor_[i] = fbgemm_multiplier(low[i], high[i]);
+}
+
+void BoxNumbers::store(const Batch& batch) noexcept {
+    const Operand &scale = request_.scale, &zero = request_.zero;
+    const void* from = scale_;
+    if (scale.format != NC_FORMAT_f32) { // exact
+        table_.direct[hub_f32][scale.format][1](scale_, codes_, count_, false);
+        from = codes_;
+    }
+    write(scale, scale.data + batch.at.first, batch.row.first, count_, from);
+    if (zero.data == nullptr)
+        return;
+    from = zero_;
+    if (zero.format == NC_FORMAT_i32) {
+        for (size_t i = 0; i < count_; ++i) {
+            const auto value = static_cast<int32_t>(clamped(zero_[i], -0x1p24f, 0x1p24f));
+            memcpy(codes_ + i * sizeof value, &value, sizeof value);
+        }
+        from = codes_;
+    } else if (zero.format != NC_FORMAT_f32) {
+        table_.direct[hub_f32][zero.format][1](zero_, codes_, count_, false);
+        table_.widen[zero.format](codes_, zero_, count_, false); // what is used is what is stored
+        from = codes_;
+    }
+    write(zero, zero.data + batch.at.second, batch.row.second, count_, from);
+}
+
+void BoxNumbers::choose(const Batch& batch, float* low, float* high) noexcept {
+    for (size_t i = 0; i < batch.boxes; ++i) {
+        const bool none = low[i] > high[i];
+        low[i] = none ? 0 : low[i];
+        high[i] = none ? 0 : high[i];
+    }
+    compute(low, high, batch.boxes);
+    store(batch);
+}
+
+QuantizeParams BoxNumbers::quantize_params() noexcept {
+    const Arithmetic& a = arithmetic_;
+    QuantizeParams params{factor_, all_zero, all_zero, all_zero, all_zero};
+    if (request_.zero.data != nullptr && request_.options.format == NC_FORMAT_INVALID) {
+        if (a.zero == Zero::before && a.hub != hub_f32) { // the sum's operands are of that format too
+            const int32_t format = a.hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16;
+            table_.direct[hub_f32][format][0](zero_, codes_, count_, false);
+            table_.widen[format](codes_, zero_, count_, false);
+        }
+        (a.zero == Zero::shift ? params.shift : a.zero == Zero::before ? params.zero : params.offset) = zero_;
+    }
+    if (a.op == op_divide) {
+        params.factor = scale_;
+        params.reciprocal = reciprocal_;
+        for (size_t i = 0; i < count_; ++i) {
+            const bool usable = scale_[i] >= 0x1p-100f && scale_[i] <= 0x1p100f;
+            reciprocal_[i] = usable ? 1.0f / scale_[i] : 0;
+        }
+        return params;
+    }
+    if (own_multiplier_)
+        return params;
+    for (size_t i = 0; i < count_; ++i)
+        factor_[i] = a.numerator / scale_[i];
+    if (a.hub != hub_f32) {
+        const int32_t format = a.hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16;
+        table_.direct[hub_f32][format][0](factor_, raw_, count_, false);
+        table_.widen[format](raw_, factor_, count_, false);
+    }
+    for (size_t i = 0; i < count_; ++i) // finite, so that zero times it is zero
+        factor_[i] = std::clamp(factor_[i], -largest_f32, largest_f32);
+    return params;
+}
+
+DequantizeParams BoxNumbers::dequantize_params() noexcept {
+    if (request_.zero.data == nullptr)
+        return {scale_, all_zero, nullptr, false};
+    if (arithmetic_.zero != Zero::shift)
+        return {scale_, zero_, nullptr, false};
+    for (size_t i = 0; i < count_; ++i)
+        factor_[i] = -zero_[i];
+    return {scale_, all_zero, factor_, false};
+}
+
+} // namespace narrowcast

@@ -1,0 +1,121 @@
+// nc_quantize: check, arrange, split, and batch by batch: the numbers of the boxes, then codes, then their sums. Where
+// scales are computed, a batch is what stays in the nearest cache between its range and its codes.
+#include <algorithm>
+#include <iterator>
+
+#include "api/boxes.hpp"
+#include "api/code_maker.hpp"
+#include "api/error.hpp"
+#include "api/fp_guard.hpp"
+#include "api/isa.hpp"
+#include "api/memory.hpp"
+#include "api/params.hpp"
+#include "api/quant_check.hpp"
+#include "api/range.hpp"
+#include "api/tiles.hpp"
+#include "parallel/split.hpp"
+
+namespace narrowcast {
+namespace {
+
+struct Job {
+    const KernelTable* table;
+    const QuantRequest* request;
+    Arithmetic arithmetic;
+    Nest nest;
+    bool stream;
+};
+
+void quantize_part(void* context, size_t begin, size_t end) noexcept {
+    const Job& job = *static_cast<const Job*>(context);
+    const QuantRequest& r = *job.request;
+    const FpGuard guard(NC_NEAREST_EVEN);
+    BoxNumbers numbers(*job.table, r, job.arithmetic);
+    const Reals x(*job.table, r.x, job.arithmetic.hub);
+    CodeMaker maker(*job.table, r, job.arithmetic, job.nest.along);
+    for_each_batch(job.nest, begin, end, r.options.dynamic != 0, quant_tile, [&](const Batch& batch) {
+        Rows held{};
+        bool holds = false;
+        if (r.options.dynamic != 0) {
+            alignas(64) float low[most_boxes], high[most_boxes];
+            holds = find_ranges(*job.table, job.nest.along, x, r.x.data, batch, {maker.raw(), maker.tile()}, held, low,
+                                high);
+            numbers.choose(batch, low, high);
+        } else {
+            numbers.load(batch);
+        }
+        const QuantizeParams params = numbers.quantize_params();
+        const bool direct = x.direct_f32(batch.col.x) && maker.direct(batch.col.codes);
+        for_each_chunk(job.nest.along, batch, direct ? batch.rows * batch.cols : quant_tile, [&](const Chunk& chunk) {
+            if (!holds)
+                held = x.read({r.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, maker.raw(),
+                              maker.tile());
+            const Rows codes = maker.make(batch, chunk, held, params, job.stream);
+            if (r.sums.data != nullptr)
+                maker.add_sums(batch, chunk, codes);
+            maker.put(batch, chunk, job.stream);
+        });
+    });
+}
+
+// Where parts may begin.
+size_t granule_of(const QuantRequest& r, const Nest& nest) noexcept {
+    const auto line = static_cast<size_t>(nest.line()), box = static_cast<size_t>(nest.box());
+    if (nest.along == along_columns || r.sums.data != nullptr)
+        return line;
+    if (r.options.dynamic == 0)
+        return quant_tile;
+    if (line % box != 0)
+        return line;
+    return box % 8 == 0 ? box : box * 8; // packed codes of a part begin on a byte
+}
+
+nc_status quantize(const QuantRequest& r, const KernelTable& table, nc_error* error) noexcept {
+    Job job; // not cleared: a nest is long, and calls are short
+    job.table = &table;
+    job.request = &r;
+    job.arithmetic = make_arithmetic(r);
+    const bool dynamic = r.options.dynamic != 0;
+    if (dynamic)
+        if (const nc_status status = check_computed(r, error))
+            return status;
+    if (const nc_status status =
+            make_nest(r, r.scale, r.zero, {r.packed || r.sums.data != nullptr, dynamic}, error, job.nest))
+        return status;
+    const size_t bytes = r.x.item + r.codes.item;
+    job.stream = r.sums.data == nullptr && exceeds_caches(r.n * bytes);
+    if (r.options.threads == 1)
+        quantize_part(&job, 0, r.n);
+    else
+        run_parts(r.n, {r.options.threads, granule_of(r, job.nest), least_part_bytes / bytes}, quantize_part, &job);
+    return NC_OK;
+}
+
+} // namespace
+} // namespace narrowcast
+
+nc_status nc_quantize(const nc_array* x, const nc_array* codes, const nc_array* scale, const nc_array* zero_point,
+                      const nc_array* row_sums, const nc_quantize_options* options, nc_error* error) noexcept {
+    using namespace narrowcast;
+    if (!usable(error))
+        return NC_ERROR_ARGUMENT;
+    clear(error);
+    QuantRequest r;
+    if (const nc_status status = read_quantize_options(options, error, r))
+        return status;
+    const bool dynamic = r.options.dynamic != 0;
+    Given given[] = {{x, "x", Role::real, false, &r.x},
+                     {codes, "codes", Role::codes, true, &r.codes},
+                     {scale, "scale", Role::scale, dynamic, &r.scale},
+                     {zero_point, "zero_point", Role::zero, dynamic, &r.zero},
+                     {row_sums, "row_sums", Role::sums, true, &r.sums}};
+    if (const nc_status status = check_arrays(given, std::size(given), error, r))
+        return status;
+    if (!dynamic)
+        if (const nc_status status = check_zero_points(r, error))
+            return status;
+    const KernelTable* table = nullptr;
+    if (const nc_status status = choose_table(r.options.isa, error, table))
+        return status;
+    return r.n == 0 ? NC_OK : quantize(r, *table, error);
+}

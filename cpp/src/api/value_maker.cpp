@@ -1,0 +1,91 @@
+// Two dialects take a second pass over the tile: llm_int8 multiplies by a constant in the end, and quanto's shift is
+// taken from a product that was rounded to the scale's format.
+#include "api/value_maker.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "api/format_table.hpp"
+
+namespace narrowcast {
+namespace {
+
+constexpr size_t hub_items[hub_count] = {4, 2, 2};
+constexpr size_t code_items[code_kinds] = {1, 1, 4};
+
+} // namespace
+
+ValueMaker::ValueMaker(const KernelTable& table, const Operand& out, CodeKind kind, const Arithmetic& arithmetic,
+                       Along along) noexcept
+    : table_(table), arithmetic_(arithmetic), out_(table, out, hub_f32), kind_(kind), along_(along),
+      in_steps_(arithmetic.fused_scale != 1 || arithmetic.dequant_hub != hub_f32) {}
+
+void ValueMaker::run(DequantizeFn kernel, const Batch& batch, const Chunk& chunk, const Rows& codes, size_t code_item,
+                     const Rows& to, size_t item, const DequantizeParams& params, bool stream) const noexcept {
+    for_each_span(along_, batch, chunk, [&](const Span& span) {
+        const Rectangle rectangle{span.rows, span.cols,
+                                  span.own_rows ? codes.step : static_cast<ptrdiff_t>(span.cols * code_item),
+                                  span.own_rows ? to.step : static_cast<ptrdiff_t>(span.cols * item)};
+        const size_t i = span.param;
+        const DequantizeParams own{params.scale + i, params.zero + i,
+                                   params.bias != nullptr ? params.bias + i : nullptr, params.fused};
+        kernel(codes.data + span.at * code_item, to.data + span.at * item, rectangle, own, stream);
+    });
+}
+
+const void* ValueMaker::in_steps(const Batch& batch, const Chunk& chunk, const Rows& codes,
+                                 const DequantizeParams& params) noexcept {
+    alignas(64) static constexpr auto constant = [](float value) {
+        std::array<float, most_boxes> all{};
+        all.fill(value);
+        return all;
+    };
+    static constexpr std::array<float, most_boxes> none = constant(0), ones = constant(1),
+                                                   last = constant(7.874015718698502e-3f);
+    const size_t n = chunk.rows * chunk.cols;
+    auto* const floats = reinterpret_cast<unsigned char*>(tile_);
+    const auto step = static_cast<ptrdiff_t>(chunk.cols * sizeof(float));
+    if (arithmetic_.fused_scale != 1) {
+        run(table_.dequantize[kind_][hub_f32][along_], batch, chunk, codes, code_items[kind_], {floats, step},
+            sizeof(float), params, false);
+        run(table_.dequantize[codes_f32][hub_f32][along_], batch, chunk, {floats, step}, sizeof(float), {floats, step},
+            sizeof(float), {last.data(), none.data(), nullptr, false}, false);
+        return tile_;
+    }
+    const int32_t hub = arithmetic_.dequant_hub, format = hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16;
+    const Rows halves{raw_, static_cast<ptrdiff_t>(chunk.cols * 2)};
+    run(table_.dequantize[kind_][hub][along_], batch, chunk, codes, code_items[kind_], halves, 2,
+        {params.scale, none.data(), nullptr, false}, false);
+    table_.widen[format](raw_, tile_, n, false);
+    // The bias is minus the shift: one more step of that format.
+    run(table_.dequantize[codes_f32][hub][along_], batch, chunk, {floats, step}, sizeof(float), halves, 2,
+        {ones.data(), none.data(), params.bias, false}, false);
+    table_.widen[format](raw_, tile_, n, false);
+    return tile_;
+}
+
+void ValueMaker::make(const Batch& batch, const Chunk& chunk, const Rows& codes, const DequantizeParams& params,
+                      const View& to, bool stream) noexcept {
+    const int32_t hub = out_.hub();
+    const auto item = hub_items[hub];
+    if (direct(to.col)) {
+        run(table_.dequantize[kind_][hub][along_], batch, chunk, codes, code_items[kind_],
+            {to.data, static_cast<ptrdiff_t>(to.row)}, item, params, stream);
+        return;
+    }
+    if (!in_steps_) {
+        run(table_.dequantize[kind_][hub][along_], batch, chunk, codes, code_items[kind_],
+            {reinterpret_cast<unsigned char*>(tile_), static_cast<ptrdiff_t>(chunk.cols * item)}, item, params, false);
+        out_.write(to, tile_, raw_, stream);
+        return;
+    }
+    const void* made = in_steps(batch, chunk, codes, params);
+    if (hub != hub_f32) { // write() wants them in the format of the hub
+        table_.direct[hub_f32][hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16][0](made, raw_, chunk.rows * chunk.cols,
+                                                                                  false);
+        made = raw_;
+    }
+    out_.write(to, made, raw_, stream);
+}
+
+} // namespace narrowcast
