@@ -9,6 +9,6 @@ narrowcast_isa(avx512vbmi x86_64
 narrowcast_isa(avx512 x86_64
   "-mavx2;-mf16c;-mfma;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mprefer-vector-width=512"
   "/arch:AVX512" "avx2;f16c;fma;avx512f;avx512bw;avx512dq;avx512vl")
-narrowcast_isa(avx2 x86_64 "-mavx2;-mf16c" "/arch:AVX2" "avx2;f16c")
+narrowcast_isa(avx2 x86_64 "-mavx2;-mf16c;-mfma" "/arch:AVX2" "avx2;f16c;fma")
 narrowcast_isa(neon aarch64 "" "" "asimd")
 narrowcast_isa(scalar any "" "" "")

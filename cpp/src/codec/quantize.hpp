@@ -59,7 +59,7 @@ struct QuantizeEntry {
 
 // A zero is not added: the sign of a value that is 0 stays.
 template <int32_t Hub> NC_HD constexpr float add_step(float value, float addend) {
-    return addend == 0 ? value : step<Hub>(value + addend);
+    return step<Hub>(addend == 0 ? value : value + addend);
 }
 
 // What is rounded to an integer, or is encoded as a float: quotient of x + shift, and zero.

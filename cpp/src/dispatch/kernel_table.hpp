@@ -77,7 +77,8 @@ struct QuantizeParams {
     const float* reciprocal; // op_divide: f32(1 / factor) if a kernel may use it (2^-100 <= factor <= 2^100), else 0
     const float* shift;      // added to x; 0 if there is none
     const float* zero;       // added to the quotient (op_fma: in the same step); 0 if there is none
-    const float* offset;     // added to the rounded quotient; 0 if there is none; an integer of at most 2^23
+    const float* offset;     // added to the rounded quotient; 0 if there is none; an integer: codes of a byte
+                             // at most 2^14, else 2^23
 };
 
 struct QuantizeRule {

@@ -22,4 +22,8 @@
 
 #include "kernels/bitpack.inl.hpp"
 
+#include "kernels/quantize.inl.hpp"
+
+#include "kernels/dequantize.inl.hpp"
+
 #include "kernels/table.inl.hpp"

@@ -236,6 +236,24 @@ template <int Bits> constexpr void fill_width(KernelTable& table) {
         fill_width<Bits - 1>(table);
 }
 
+template <int32_t Op, int32_t Hub> constexpr void fill_quantize(KernelTable& table) {
+    table.quantize[Op][Hub][along_rows] = &quantize<Op, Hub, along_rows>;
+    table.quantize[Op][Hub][along_columns] = &quantize<Op, Hub, along_columns>;
+    if constexpr (Op != op_fma && Hub + 1 < hub_count)
+        fill_quantize<Op, Hub + 1>(table);
+    else if constexpr (Op + 1 < op_count)
+        fill_quantize<Op + 1, hub_f32>(table);
+}
+
+template <int32_t Kind, int32_t Hub> constexpr void fill_dequantize(KernelTable& table) {
+    table.dequantize[Kind][Hub][along_rows] = &dequantize<Kind, Hub, along_rows>;
+    table.dequantize[Kind][Hub][along_columns] = &dequantize<Kind, Hub, along_columns>;
+    if constexpr (Hub + 1 < hub_count)
+        fill_dequantize<Kind, Hub + 1>(table);
+    else if constexpr (Kind + 1 < code_kinds)
+        fill_dequantize<Kind + 1, hub_f32>(table);
+}
+
 constexpr KernelTable generic_table(const char* name, bool flags_present) {
     KernelTable table{};
     table.name = name;
@@ -250,6 +268,11 @@ constexpr KernelTable generic_table(const char* name, bool flags_present) {
     table.philox = &philox_all;
     fill_width<most_code_bits>(table);
     table.code_bits = &code_bits;
+    fill_quantize<op_divide, hub_f32>(table);
+    fill_dequantize<codes_i8, hub_f32>(table);
+    table.range[along_rows] = &range_rows;
+    table.range[along_columns] = &range_columns;
+    table.code_sums = &code_sums;
     table.unscale[NC_FORMAT_f64] = &unscale<NC_FORMAT_f64>;
     table.unscale[NC_FORMAT_f32] = &unscale<NC_FORMAT_f32>;
     table.unscale[NC_FORMAT_f16] = &unscale<NC_FORMAT_f16>;

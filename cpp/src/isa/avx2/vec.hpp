@@ -1,5 +1,5 @@
-// The vector vocabulary on AVX2 + F16C: 8 lanes of 32 bits. Algorithms are in kernels/*.inl.hpp; nothing here knows a
-// number format except half_to_float and float_to_half, which are instructions.
+// The vector vocabulary on AVX2, F16C and FMA: 8 lanes of 32 bits. Algorithms are in kernels/*.inl.hpp; nothing here
+// knows a number format except half_to_float and float_to_half, which are instructions.
 //
 //   U  8 x uint32 (float32 lanes are the same register: fadd and fmul read it so)
 //   W  16 x uint16        B  32 bytes, in an order of its own until store_bytes
@@ -29,6 +29,7 @@ NC_INLINE U splat(uint32_t a) { return _mm256_set1_epi32(static_cast<int>(a)); }
 NC_INLINE U load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 NC_INLINE U load_u16(const void* p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
 NC_INLINE U load_u8(const void* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }
+NC_INLINE U load_i8(const void* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }
 NC_INLINE U load_half(const void* p) {
     return as_bits(_mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))));
 }
@@ -40,6 +41,7 @@ NC_INLINE void store_vector(void* p, __m256i a, bool stream) {
 }
 NC_INLINE void store(void* p, U a, bool stream) { store_vector(p, a, stream); }
 NC_INLINE void fence() { _mm_sfence(); }
+NC_INLINE void copy_some(void* to, const void* from, size_t n) { NC_COPY(to, from, n); } // at most a few vectors
 
 NC_INLINE U band(U a, U b) { return _mm256_and_si256(a, b); }
 NC_INLINE U bor(U a, U b) { return _mm256_or_si256(a, b); }
@@ -69,8 +71,36 @@ NC_INLINE bool any_nan(U a, U b, U c, U d) {
 NC_INLINE U fadd(U a, U b) { return as_bits(_mm256_add_ps(as_float(a), as_float(b))); }
 NC_INLINE U fmul(U a, U b) { return as_bits(_mm256_mul_ps(as_float(a), as_float(b))); }
 NC_INLINE U fsub(U a, U b) { return as_bits(_mm256_sub_ps(as_float(a), as_float(b))); }
-NC_INLINE U fmul_add(U a, U b, U c) { return fadd(fmul(a, b), c); } // rounded once or twice: only for statistics
-NC_INLINE U count(U a, M m) { return sub(a, m); }                   // one more in the lanes of m
+NC_INLINE U fdiv(U a, U b) { return as_bits(_mm256_div_ps(as_float(a), as_float(b))); }
+NC_INLINE U fmul_add(U a, U b, U c) { return as_bits(_mm256_fmadd_ps(as_float(a), as_float(b), as_float(c))); }
+NC_INLINE U fmul_sub(U a, U b, U c) { return as_bits(_mm256_fmsub_ps(as_float(a), as_float(b), as_float(c))); }
+// The smaller and the larger; b where a is a NaN that came out of arithmetic.
+NC_INLINE U fmin(U a, U b) { return as_bits(_mm256_min_ps(as_float(a), as_float(b))); }
+NC_INLINE U fmax(U a, U b) { return as_bits(_mm256_max_ps(as_float(a), as_float(b))); }
+// The same; b or NaN where a is any NaN, and NaN where b is: what was b is then not lost without a trace.
+NC_INLINE U fmin_seen(U a, U b) { return fmin(a, b); }
+NC_INLINE U fmax_seen(U a, U b) { return fmax(a, b); }
+NC_INLINE float smallest(U a) {
+    __m128 x = _mm_min_ps(_mm256_castps256_ps128(as_float(a)), _mm256_extractf128_ps(as_float(a), 1));
+    x = _mm_min_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_min_ss(x, _mm_movehdup_ps(x)));
+}
+NC_INLINE float largest(U a) {
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(as_float(a)), _mm256_extractf128_ps(as_float(a), 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
+NC_INLINE M at_least(U a, U b) { return as_bits(_mm256_cmp_ps(as_float(a), as_float(b), _CMP_GE_OQ)); } // float32
+NC_INLINE M is_nan(U a) { return as_bits(_mm256_cmp_ps(as_float(a), as_float(a), _CMP_UNORD_Q)); }
+NC_INLINE M either(M a, M b) { return bor(a, b); }
+// float32 <-> integers: to an integral float32 and to an int32 (of what fits), ties to even; from an int32.
+NC_INLINE U round_even(U a) {
+    return as_bits(_mm256_round_ps(as_float(a), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+NC_INLINE U to_int(U a) { return _mm256_cvtps_epi32(as_float(a)); }
+NC_INLINE U to_float(U a) { return as_bits(_mm256_cvtepi32_ps(a)); }
+NC_INLINE U round_half(U a) { return as_bits(_mm256_cvtph_ps(_mm256_cvtps_ph(as_float(a), 0))); } // to a binary16
+NC_INLINE U count(U a, M m) { return sub(a, m); } // one more in the lanes of m
 // The larger and the smaller magnitude of a, which has no sign, and b.
 NC_INLINE U max_magnitude(U a, U b) { return max_u(a, band(b, splat(0x7fffffff))); }
 NC_INLINE U min_magnitude(U a, U b) { return min_u(a, band(b, splat(0x7fffffff))); }
@@ -105,6 +135,30 @@ NC_INLINE MB byte_eq(B a, B b) { return _mm256_cmpeq_epi8(a, b); }
 NC_INLINE B byte_select(MB m, B a, B b) { return _mm256_blendv_epi8(b, a, m); }
 NC_INLINE void store_bytes(void* p, B a, bool stream) {
     store_vector(p, _mm256_permutevar8x32_epi32(a, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)), stream);
+}
+
+// float32 -> int32, ties to even; what does not fit becomes some number beyond 2^29 of its sign, NaN one below or
+// above.
+NC_INLINE U to_int_or_end(U a, bool nan_high) {
+    const __m256 large = _mm256_set1_ps(1073741824.0f), x = as_float(a); // the second operand is taken for NaN
+    return _mm256_cvtps_epi32(nan_high ? _mm256_min_ps(x, large) : _mm256_min_ps(large, x));
+}
+// int32 + offset (below 2^14) -> bytes, clamped. They are signed bytes until the end: unsigned ones less 128.
+struct ByteEnds {
+    __m256i low, high, turn;
+};
+NC_INLINE ByteEnds byte_ends(int32_t low, int32_t high) {
+    const int32_t turn = low < 0 ? 0 : 0x80;
+    const auto bytes = [](int32_t a) { return _mm256_set1_epi8(static_cast<char>(a)); };
+    return {bytes(low - turn), bytes(high - turn), bytes(turn)};
+}
+NC_INLINE void store_clamped_bytes(void* p, const U (&a)[4], const U (&offset)[4], const ByteEnds& ends, bool stream) {
+    const __m256i turn = _mm256_srli_epi16(_mm256_slli_epi16(ends.turn, 8), 8);
+    const __m256i low = _mm256_sub_epi16(_mm256_packs_epi32(offset[0], offset[1]), turn);
+    const __m256i high = _mm256_sub_epi16(_mm256_packs_epi32(offset[2], offset[3]), turn);
+    const __m256i bytes = _mm256_packs_epi16(_mm256_adds_epi16(_mm256_packs_epi32(a[0], a[1]), low),
+                                             _mm256_adds_epi16(_mm256_packs_epi32(a[2], a[3]), high));
+    store_bytes(p, bxor(_mm256_min_epi8(_mm256_max_epi8(bytes, ends.low), ends.high), ends.turn), stream);
 }
 
 // Two vectors of codes below 2^16 -> 16 uint16.
@@ -192,6 +246,13 @@ template <int K> NC_INLINE U join_words(U a) { return _mm256_madd_epi16(a, splat
 template <int K> NC_INLINE U shl64(U a) { return _mm256_slli_epi64(a, K); }
 NC_INLINE U select_bytes(U mask, U a, U b) { return _mm256_blendv_epi8(b, a, mask); } // bytes of ff or 00
 NC_INLINE U sign_extend_bytes(U a, U sign) { return _mm256_sub_epi8(bxor(a, sign), sign); }
+// Sums of neighbouring bytes, each from 0 to 255, in lanes of 32 bits or more; and the sum of all 32-bit lanes.
+NC_INLINE U sum_bytes(U a) { return _mm256_sad_epu8(a, _mm256_setzero_si256()); }
+NC_INLINE uint32_t sum_lanes(U a) {
+    __m128i x = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0x4e));
+    return static_cast<uint32_t>(_mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32(x, 0xb1))));
+}
 // In each 16 bytes: byte i is byte order[i] of a, or 0 where that is 80.
 NC_INLINE U shuffle_16(U a, const uint8_t* order) {
     return _mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(order))));

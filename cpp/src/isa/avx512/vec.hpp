@@ -32,6 +32,7 @@ NC_INLINE U load_u16(const void* p) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
 }
 NC_INLINE U load_u8(const void* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+NC_INLINE U load_i8(const void* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
 NC_INLINE U load_half(const void* p) {
     return as_bits(_mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))));
 }
@@ -46,6 +47,14 @@ NC_INLINE void store_vector(void* p, __m512i a, bool stream) {
 }
 NC_INLINE void store(void* p, U a, bool stream) { store_vector(p, a, stream); }
 NC_INLINE void fence() { _mm_sfence(); }
+NC_INLINE void copy_some(void* to, const void* from, size_t n) {
+    unsigned char* dst = static_cast<unsigned char*>(to);
+    const unsigned char* src = static_cast<const unsigned char*>(from);
+    for (; n >= 64; n -= 64, dst += 64, src += 64)
+        _mm512_storeu_si512(dst, _mm512_loadu_si512(src));
+    const __mmask64 kept = ~(~__mmask64{0} << n);
+    _mm512_mask_storeu_epi8(dst, kept, _mm512_maskz_loadu_epi8(kept, src));
+}
 
 NC_INLINE U band(U a, U b) { return _mm512_and_si512(a, b); }
 NC_INLINE U bor(U a, U b) { return _mm512_or_si512(a, b); }
@@ -71,7 +80,24 @@ NC_INLINE bool any_nan(U a, U b, U c, U d) {
 NC_INLINE U fadd(U a, U b) { return as_bits(_mm512_add_ps(as_float(a), as_float(b))); }
 NC_INLINE U fmul(U a, U b) { return as_bits(_mm512_mul_ps(as_float(a), as_float(b))); }
 NC_INLINE U fsub(U a, U b) { return as_bits(_mm512_sub_ps(as_float(a), as_float(b))); }
+NC_INLINE U fdiv(U a, U b) { return as_bits(_mm512_div_ps(as_float(a), as_float(b))); }
 NC_INLINE U fmul_add(U a, U b, U c) { return as_bits(_mm512_fmadd_ps(as_float(a), as_float(b), as_float(c))); }
+NC_INLINE U fmul_sub(U a, U b, U c) { return as_bits(_mm512_fmsub_ps(as_float(a), as_float(b), as_float(c))); }
+NC_INLINE U fmin(U a, U b) { return as_bits(_mm512_min_ps(as_float(a), as_float(b))); }
+NC_INLINE U fmax(U a, U b) { return as_bits(_mm512_max_ps(as_float(a), as_float(b))); }
+NC_INLINE U fmin_seen(U a, U b) { return fmin(a, b); }
+NC_INLINE U fmax_seen(U a, U b) { return fmax(a, b); }
+NC_INLINE float smallest(U a) { return _mm512_reduce_min_ps(as_float(a)); }
+NC_INLINE float largest(U a) { return _mm512_reduce_max_ps(as_float(a)); }
+NC_INLINE M at_least(U a, U b) { return _mm512_cmp_ps_mask(as_float(a), as_float(b), _CMP_GE_OQ); }
+NC_INLINE M is_nan(U a) { return _mm512_cmp_ps_mask(as_float(a), as_float(a), _CMP_UNORD_Q); }
+NC_INLINE M either(M a, M b) { return static_cast<M>(a | b); }
+NC_INLINE U round_even(U a) {
+    return as_bits(_mm512_roundscale_ps(as_float(a), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+NC_INLINE U to_int(U a) { return _mm512_cvtps_epi32(as_float(a)); }
+NC_INLINE U to_float(U a) { return as_bits(_mm512_cvtepi32_ps(a)); }
+NC_INLINE U round_half(U a) { return as_bits(_mm512_cvtph_ps(_mm512_cvtps_ph(as_float(a), 0))); }
 NC_INLINE U count(U a, M m) { return _mm512_mask_sub_epi32(a, m, a, splat(0xffffffff)); }
 // The larger and the smaller magnitude; a NaN is passed over.
 NC_INLINE U max_magnitude(U a, U b) { return as_bits(_mm512_range_ps(as_float(a), as_float(b), 0x0b)); }
@@ -107,6 +133,27 @@ NC_INLINE B byte_select(MB m, B a, B b) { return _mm512_mask_blend_epi8(m, b, a)
 NC_INLINE void store_bytes(void* p, B a, bool stream) {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     store_vector(p, _mm512_permutexvar_epi32(order, a), stream);
+}
+
+NC_INLINE U to_int_or_end(U a, bool nan_high) {
+    const __m512 large = _mm512_set1_ps(1073741824.0f), x = as_float(a); // the second operand is taken for NaN
+    return _mm512_cvtps_epi32(nan_high ? _mm512_min_ps(x, large) : _mm512_min_ps(large, x));
+}
+struct ByteEnds {
+    __m512i low, high, turn;
+};
+NC_INLINE ByteEnds byte_ends(int32_t low, int32_t high) {
+    const int32_t turn = low < 0 ? 0 : 0x80;
+    const auto bytes = [](int32_t a) { return _mm512_set1_epi8(static_cast<char>(a)); };
+    return {bytes(low - turn), bytes(high - turn), bytes(turn)};
+}
+NC_INLINE void store_clamped_bytes(void* p, const U (&a)[4], const U (&offset)[4], const ByteEnds& ends, bool stream) {
+    const __m512i turn = _mm512_srli_epi16(_mm512_slli_epi16(ends.turn, 8), 8);
+    const __m512i low = _mm512_sub_epi16(_mm512_packs_epi32(offset[0], offset[1]), turn);
+    const __m512i high = _mm512_sub_epi16(_mm512_packs_epi32(offset[2], offset[3]), turn);
+    const __m512i bytes = _mm512_packs_epi16(_mm512_adds_epi16(_mm512_packs_epi32(a[0], a[1]), low),
+                                             _mm512_adds_epi16(_mm512_packs_epi32(a[2], a[3]), high));
+    store_bytes(p, bxor(_mm512_min_epi8(_mm512_max_epi8(bytes, ends.low), ends.high), ends.turn), stream);
 }
 
 // Two vectors of codes below 2^16 -> 32 uint16.
@@ -193,6 +240,8 @@ template <int K> NC_INLINE U join_words(U a) { return _mm512_madd_epi16(a, splat
 template <int K> NC_INLINE U shl64(U a) { return _mm512_slli_epi64(a, K); }
 NC_INLINE U select_bytes(U mask, U a, U b) { return _mm512_ternarylogic_epi32(mask, a, b, 0xCA); } // bytes of ff or 00
 NC_INLINE U sign_extend_bytes(U a, U sign) { return _mm512_sub_epi8(bxor(a, sign), sign); }
+NC_INLINE U sum_bytes(U a) { return _mm512_sad_epu8(a, _mm512_setzero_si512()); }
+NC_INLINE uint32_t sum_lanes(U a) { return static_cast<uint32_t>(_mm512_reduce_add_epi32(a)); }
 // In each 16 bytes: byte i is byte order[i] of a, or 0 where that is 80.
 NC_INLINE U shuffle_16(U a, const uint8_t* order) {
     return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(order))));

@@ -39,10 +39,16 @@ NC_INLINE U load_u8(const void* p) {
     NC_COPY(&four, p, sizeof four);
     return vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)))));
 }
+NC_INLINE U load_i8(const void* p) {
+    uint32_t four;
+    NC_COPY(&four, p, sizeof four);
+    return vreinterpretq_u32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four))))));
+}
 NC_INLINE U load_half(const void* p) { return as_bits(vcvt_f32_f16(vreinterpret_f16_u8(load_8(p)))); }
 // The baseline has no store that is worth calling non-temporal: `stream` is ignored, and there is nothing to fence.
 NC_INLINE void store(void* p, U a, bool) { store_16(p, vreinterpretq_u8_u32(a)); }
 NC_INLINE void fence() {}
+NC_INLINE void copy_some(void* to, const void* from, size_t n) { NC_COPY(to, from, n); }
 
 NC_INLINE U band(U a, U b) { return vandq_u32(a, b); }
 NC_INLINE U bor(U a, U b) { return vorrq_u32(a, b); }
@@ -72,7 +78,23 @@ NC_INLINE bool any_nan(U a, U b, U c, U d) {
 NC_INLINE U fadd(U a, U b) { return as_bits(vaddq_f32(as_float(a), as_float(b))); }
 NC_INLINE U fmul(U a, U b) { return as_bits(vmulq_f32(as_float(a), as_float(b))); }
 NC_INLINE U fsub(U a, U b) { return as_bits(vsubq_f32(as_float(a), as_float(b))); }
+NC_INLINE U fdiv(U a, U b) { return as_bits(vdivq_f32(as_float(a), as_float(b))); }
 NC_INLINE U fmul_add(U a, U b, U c) { return as_bits(vfmaq_f32(as_float(c), as_float(a), as_float(b))); }
+NC_INLINE U fmul_sub(U a, U b, U c) { return as_bits(vfmaq_f32(vnegq_f32(as_float(c)), as_float(a), as_float(b))); }
+NC_INLINE U fmin(U a, U b) { return as_bits(vminnmq_f32(as_float(a), as_float(b))); }
+NC_INLINE U fmax(U a, U b) { return as_bits(vmaxnmq_f32(as_float(a), as_float(b))); }
+// fminnm makes NaN of a signalling one, and the next number replaces it: here NaN stays.
+NC_INLINE U fmin_seen(U a, U b) { return as_bits(vminq_f32(as_float(a), as_float(b))); }
+NC_INLINE U fmax_seen(U a, U b) { return as_bits(vmaxq_f32(as_float(a), as_float(b))); }
+NC_INLINE float smallest(U a) { return vminvq_f32(as_float(a)); }
+NC_INLINE float largest(U a) { return vmaxvq_f32(as_float(a)); }
+NC_INLINE M at_least(U a, U b) { return vcgeq_f32(as_float(a), as_float(b)); }
+NC_INLINE M is_nan(U a) { return vmvnq_u32(vceqq_f32(as_float(a), as_float(a))); }
+NC_INLINE M either(M a, M b) { return vorrq_u32(a, b); }
+NC_INLINE U round_even(U a) { return as_bits(vrndnq_f32(as_float(a))); }
+NC_INLINE U to_int(U a) { return vreinterpretq_u32_s32(vcvtnq_s32_f32(as_float(a))); }
+NC_INLINE U to_float(U a) { return as_bits(vcvtq_f32_s32(vreinterpretq_s32_u32(a))); }
+NC_INLINE U round_half(U a) { return as_bits(vcvt_f32_f16(vcvt_f16_f32(as_float(a)))); }
 NC_INLINE U count(U a, M m) { return vsubq_u32(a, m); }
 // The larger and the smaller magnitude of a, which has no sign, and b.
 NC_INLINE U max_magnitude(U a, U b) { return max_u(a, band(b, splat(0x7fffffff))); }
@@ -127,6 +149,31 @@ template <int K> NC_INLINE B byte_shr_sign(B signs) { // 80 or 00 bytes, K < 8
 NC_INLINE MB byte_eq(B a, B b) { return vceqq_u8(a, b); }
 NC_INLINE B byte_select(MB m, B a, B b) { return vbslq_u8(m, a, b); }
 NC_INLINE void store_bytes(void* p, B a, bool) { store_16(p, a); }
+
+NC_INLINE U to_int_or_end(U a, bool nan_high) {
+    const float32x4_t large = vdupq_n_f32(1073741824.0f), x = as_float(a);
+    return to_int(as_bits(nan_high ? vminnmq_f32(x, large) : vmaxnmq_f32(x, vnegq_f32(large))));
+}
+struct ByteEnds {
+    int8x16_t low, high;
+    uint8x16_t turn;
+};
+NC_INLINE ByteEnds byte_ends(int32_t low, int32_t high) {
+    const int32_t turn = low < 0 ? 0 : 0x80;
+    return {vdupq_n_s8(static_cast<int8_t>(low - turn)), vdupq_n_s8(static_cast<int8_t>(high - turn)),
+            vdupq_n_u8(static_cast<uint8_t>(turn))};
+}
+NC_INLINE int16x8_t saturated_words(U a, U b) {
+    return vcombine_s16(vqmovn_s32(vreinterpretq_s32_u32(a)), vqmovn_s32(vreinterpretq_s32_u32(b)));
+}
+NC_INLINE void store_clamped_bytes(void* p, const U (&a)[4], const U (&offset)[4], const ByteEnds& ends, bool) {
+    const int16x8_t turn = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(ends.turn)));
+    const int16x8_t low = vsubq_s16(saturated_words(offset[0], offset[1]), turn);
+    const int16x8_t high = vsubq_s16(saturated_words(offset[2], offset[3]), turn);
+    const int8x16_t bytes = vcombine_s8(vqmovn_s16(vqaddq_s16(saturated_words(a[0], a[1]), low)),
+                                        vqmovn_s16(vqaddq_s16(saturated_words(a[2], a[3]), high)));
+    store_16(p, veorq_u8(vreinterpretq_u8_s8(vminq_s8(vmaxq_s8(bytes, ends.low), ends.high)), ends.turn));
+}
 
 // Two vectors of codes below 2^16 -> 8 uint16.
 NC_INLINE void store_words(void* p, U a, U b, bool) { store_16(p, vreinterpretq_u8_u16(low_words(a, b))); }
@@ -195,6 +242,8 @@ NC_INLINE U select_bytes(U mask, U a, U b) { return vbslq_u32(mask, a, b); } // 
 NC_INLINE U sign_extend_bytes(U a, U sign) {
     return vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(bxor(a, sign)), vreinterpretq_u8_u32(sign)));
 }
+NC_INLINE U sum_bytes(U a) { return vpaddlq_u16(vpaddlq_u8(vreinterpretq_u8_u32(a))); }
+NC_INLINE uint32_t sum_lanes(U a) { return vaddvq_u32(a); }
 // In each 16 bytes: byte i is byte order[i] of a, or 0 where that is 80.
 NC_INLINE U shuffle_16(U a, const uint8_t* order) {
     return vreinterpretq_u32_u8(vqtbl1q_u8(vreinterpretq_u8_u32(a), vld1q_u8(order)));

@@ -258,15 +258,13 @@ template <int Bits> constexpr void fill_width(KernelTable& table) {
         fill_width<Bits - 1>(table);
 }
 
-template <int32_t Direction> constexpr void fill_quantize(KernelTable& table) {
-    table.quantize[op_divide][hub_f32][Direction] = &quantize<op_divide, hub_f32, Direction>;
-    table.quantize[op_divide][hub_f16][Direction] = &quantize<op_divide, hub_f16, Direction>;
-    table.quantize[op_divide][hub_bf16][Direction] = &quantize<op_divide, hub_bf16, Direction>;
-    table.quantize[op_multiply][hub_f32][Direction] = &quantize<op_multiply, hub_f32, Direction>;
-    table.quantize[op_multiply][hub_f16][Direction] = &quantize<op_multiply, hub_f16, Direction>;
-    table.quantize[op_multiply][hub_bf16][Direction] = &quantize<op_multiply, hub_bf16, Direction>;
-    table.quantize[op_fma][hub_f32][Direction] = &quantize<op_fma, hub_f32, Direction>;
-    table.range[Direction] = &range<Direction>;
+template <int32_t Op, int32_t Hub> constexpr void fill_quantize(KernelTable& table) {
+    table.quantize[Op][Hub][along_rows] = &quantize<Op, Hub, along_rows>;
+    table.quantize[Op][Hub][along_columns] = &quantize<Op, Hub, along_columns>;
+    if constexpr (Op != op_fma && Hub + 1 < hub_count)
+        fill_quantize<Op, Hub + 1>(table);
+    else if constexpr (Op + 1 < op_count)
+        fill_quantize<Op + 1, hub_f32>(table);
 }
 
 template <int32_t Kind, int32_t Hub> constexpr void fill_dequantize(KernelTable& table) {
@@ -292,9 +290,10 @@ constexpr KernelTable make_table() {
     table.philox = &philox;
     fill_width<most_code_bits>(table);
     table.code_bits = &code_bits;
-    fill_quantize<along_rows>(table);
-    fill_quantize<along_columns>(table);
+    fill_quantize<op_divide, hub_f32>(table);
     fill_dequantize<codes_i8, hub_f32>(table);
+    table.range[along_rows] = &range<along_rows>;
+    table.range[along_columns] = &range<along_columns>;
     table.code_sums = &code_sums;
     table.unscale[NC_FORMAT_f64] = &unscale<NC_FORMAT_f64>;
     table.unscale[NC_FORMAT_f32] = &unscale<NC_FORMAT_f32>;

@@ -1,0 +1,268 @@
+// Codes back to values; the finite range of values; sums of codes (the scalar text, which says what is computed, is
+// codec/quantize.hpp). Text-included once per ISA unit, after quantize.inl.hpp; no guard.
+
+namespace narrowcast {
+namespace {
+
+// --- dequantize ----------------------------------------------------------------------------------------------------
+
+struct ScaleVectors {
+    U scale, zero, bias;
+};
+struct SameScale {
+    ScaleVectors scale;
+    NC_INLINE const ScaleVectors& of(size_t) const { return scale; }
+};
+struct ColumnScales {
+    const DequantizeParams& params;
+    size_t count; // of the columns from the first one on that there are
+    NC_INLINE ScaleVectors of(size_t i) const {
+        const auto numbers_of = [&](const float* from) NC_INLINE_LAMBDA {
+            if (count - i >= lanes)
+                return load(from + i);
+            alignas(64) float padded[lanes] = {};
+            copy_some(padded, from + i, (count - i) * 4);
+            return load(padded);
+        };
+        return {numbers_of(params.scale), numbers_of(params.zero),
+                params.bias != nullptr ? numbers_of(params.bias) : splat(0)};
+    }
+};
+
+template <int32_t Kind> consteval size_t code_bytes() { return Kind == codes_f32 ? 4 : 1; }
+template <int32_t Hub> consteval size_t hub_bytes() { return Hub == hub_f32 ? 4 : 2; }
+
+template <int32_t Kind> NC_INLINE U load_number(const unsigned char* p) {
+    if constexpr (Kind == codes_f32)
+        return load(p);
+    else
+        return to_float(Kind == codes_i8 ? load_i8(p) : load_u8(p));
+}
+
+// The one NaN that comes out has no bits below bfloat16: it is rounded like any other number.
+template <int32_t Hub> NC_INLINE void store_values(unsigned char* to, U (&y)[4], bool stream) {
+    if (any_nan(y[0], y[1], y[2], y[3])) [[unlikely]] {
+        for (U& v : y)
+            v = select(is_nan(v), splat(0x7fc00000), v);
+    }
+    if constexpr (Hub == hub_f32) {
+        for (size_t k = 0; k < 4; ++k)
+            store(to + k * lanes * 4, y[k], stream);
+    } else if constexpr (Hub == hub_f16) {
+        store_halves(to, y[0], y[1], stream);
+        store_halves(to + lanes * 4, y[2], y[3], stream);
+    } else {
+        for (U& v : y)
+            v = shr<16>(even_untruncated<NC_FORMAT_bf16, false>(v));
+        store_words(to, y[0], y[1], stream);
+        store_words(to + lanes * 4, y[2], y[3], stream);
+    }
+}
+
+template <int32_t Kind, int32_t Hub, class Scales>
+NC_INLINE void dequantize_block(const unsigned char* from, unsigned char* to, const Scales& scales, size_t i,
+                                size_t count, bool biased, bool fused, bool stream) {
+    U y[4] = {splat(0), splat(0), splat(0), splat(0)};
+    for (size_t k = 0; k < 4; ++k) {
+        if (k * lanes >= count)
+            break;
+        const auto& v = scales.of(i + k * lanes);
+        const U difference = fsub(load_number<Kind>(from + k * lanes * code_bytes<Kind>()), v.zero);
+        if (!biased)
+            y[k] = fmul(difference, v.scale);
+        else
+            y[k] = fused ? fmul_add(difference, v.scale, v.bias) : fadd(fmul(difference, v.scale), v.bias);
+    }
+    store_values<Hub>(to, y, stream);
+}
+
+template <int32_t Kind, int32_t Hub, class Scales>
+NC_INLINE void dequantize_row(const unsigned char* from, unsigned char* to, size_t n, const Scales& scales, bool biased,
+                              bool fused, bool stream) {
+    constexpr size_t src = code_bytes<Kind>(), dst = hub_bytes<Hub>();
+    in_blocks<dst>(to, n, stream, [&](size_t i, size_t count, bool nt) NC_INLINE_LAMBDA {
+        if (count == block) {
+            dequantize_block<Kind, Hub>(from + i * src, to + i * dst, scales, i, block, biased, fused, nt);
+        } else {
+            alignas(64) unsigned char in[block * src] = {};
+            alignas(64) unsigned char out[block * dst];
+            copy_some(in, from + i * src, count * src);
+            dequantize_block<Kind, Hub>(in, out, scales, i, count, biased, fused, false);
+            copy_some(to + i * dst, out, count * dst);
+        }
+    });
+}
+
+template <int32_t Kind, int32_t Hub, int32_t Direction>
+void dequantize(const void* codes, void* out, const Rectangle& r, const DequantizeParams& params,
+                bool stream) noexcept {
+    const bool biased = params.bias != nullptr, fused = params.fused;
+    for (size_t row = 0; row < r.rows; ++row) {
+        const unsigned char* const from = row_at(codes, r.src_step, row);
+        unsigned char* const to = row_at(out, r.dst_step, row);
+        if constexpr (Direction == along_rows) {
+            const SameScale same{{splat_float(params.scale[row]), splat_float(params.zero[row]),
+                                  splat_float(biased ? params.bias[row] : 0)}};
+            dequantize_row<Kind, Hub>(from, to, r.cols, same, biased, fused, stream);
+        } else {
+            dequantize_row<Kind, Hub>(from, to, r.cols, ColumnScales{params, r.cols}, biased, fused, stream);
+        }
+    }
+    if (stream)
+        fence();
+}
+
+// --- ranges --------------------------------------------------------------------------------------------------------
+
+// The least and the largest value of each lane. Carelessly, NaN may be passed over or stay, and Inf counts; then one of
+// the ends is not finite, and all is done once more with care. (The ends of nothing are +Inf and -Inf.)
+struct Ends {
+    U low, high;
+};
+constexpr uint32_t minus_inf_f32 = 0xff800000;
+NC_INLINE Ends no_ends() { return {splat(inf_f32), splat(minus_inf_f32)}; }
+template <bool Careful> NC_INLINE void widen(Ends& ends, U x) {
+    if constexpr (Careful) {
+        const M finite = gt(splat(inf_f32), band(x, splat(magnitude_f32)));
+        ends.low = fmin(select(finite, x, splat(inf_f32)), ends.low);
+        ends.high = fmax(select(finite, x, splat(minus_inf_f32)), ends.high);
+    } else {
+        ends.low = fmin_seen(x, ends.low);
+        ends.high = fmax_seen(x, ends.high);
+    }
+}
+
+struct RowRange {
+    float low, high;
+};
+
+template <bool Careful> NC_INLINE RowRange row_range(const unsigned char* x, size_t n) {
+    Ends ends[4] = {no_ends(), no_ends(), no_ends(), no_ends()};
+    size_t i = 0;
+    for (; n - i >= block; i += block)
+        for (size_t k = 0; k < 4; ++k)
+            widen<Careful>(ends[k], load(x + (i + k * lanes) * 4));
+    for (; n - i >= lanes; i += lanes)
+        widen<Careful>(ends[0], load(x + i * 4));
+    if (i < n) {
+        alignas(64) float padded[lanes];
+        store(padded, splat(load_as<uint32_t>(x, i)), false); // one of the values that are there
+        NC_COPY(padded, x + i * 4, (n - i) * 4);
+        widen<Careful>(ends[1], load(padded));
+    }
+    const auto low = [&](size_t a, size_t b) NC_INLINE_LAMBDA { return fmin_seen(ends[a].low, ends[b].low); };
+    const auto high = [&](size_t a, size_t b) NC_INLINE_LAMBDA { return fmax_seen(ends[a].high, ends[b].high); };
+    return {smallest(fmin_seen(low(0, 1), low(2, 3))), largest(fmax_seen(high(0, 1), high(2, 3)))};
+}
+
+NC_NOINLINE RowRange careful_range(const unsigned char* x, size_t n) { return row_range<true>(x, n); }
+
+// -0 becomes +0.
+NC_INLINE void merge(float found_low, float found_high, float& low, float& high) {
+    low = found_low + 0.0f < low ? found_low + 0.0f : low;
+    high = found_high + 0.0f > high ? found_high + 0.0f : high;
+}
+NC_INLINE bool finite_ends(float low, float high) {
+    constexpr float most = 3.4028234663852886e38f;
+    return low >= -most && high <= most;
+}
+
+void range_rows(const void* x, const Rectangle& r, float* low, float* high) noexcept {
+    for (size_t row = 0; row < r.rows; ++row) {
+        const unsigned char* const from = row_at(x, r.src_step, row);
+        RowRange found = row_range<false>(from, r.cols);
+        if (!finite_ends(found.low, found.high)) [[unlikely]]
+            found = careful_range(from, r.cols);
+        merge(found.low, found.high, low[row], high[row]);
+    }
+}
+
+enum : size_t { range_columns_once = 512 };
+struct ColumnEnds {
+    alignas(64) float low[range_columns_once], high[range_columns_once];
+};
+
+// count columns of all rows, four rows at once.
+template <bool Careful>
+NC_NOINLINE void column_ends(const unsigned char* x, const Rectangle& r, size_t count, ColumnEnds& ends) {
+    for (size_t i = 0; i < count; i += lanes) {
+        store(ends.low + i, splat(inf_f32), false);
+        store(ends.high + i, splat(minus_inf_f32), false);
+    }
+    for (size_t row = 0; row < r.rows; row += 4) {
+        const size_t rows = r.rows - row < 4 ? r.rows - row : 4;
+        for (size_t i = 0; i < count; i += lanes) {
+            Ends both{load(ends.low + i), load(ends.high + i)};
+            for (size_t k = 0; k < 4; ++k) {
+                if (k >= rows)
+                    break;
+                const unsigned char* const from = row_at(x, r.src_step, row + k) + i * 4;
+                if (count - i >= lanes) {
+                    widen<Careful>(both, load(from));
+                } else {
+                    alignas(64) float padded[lanes] = {};
+                    NC_COPY(padded, from, (count - i) * 4);
+                    widen<Careful>(both, load(padded));
+                }
+            }
+            store(ends.low + i, both.low, false);
+            store(ends.high + i, both.high, false);
+        }
+    }
+}
+
+void range_columns(const void* x, const Rectangle& r, float* low, float* high) noexcept {
+    if (r.rows == 0)
+        return;
+    ColumnEnds ends;
+    for (size_t done = 0; done < r.cols; done += range_columns_once) {
+        const size_t rest = r.cols - done, count = rest < range_columns_once ? rest : size_t{range_columns_once};
+        const unsigned char* const from = static_cast<const unsigned char*>(x) + done * 4;
+        column_ends<false>(from, r, count, ends);
+        bool finite = true;
+        for (size_t i = 0; i < count; ++i)
+            finite &= finite_ends(ends.low[i], ends.high[i]);
+        if (!finite) [[unlikely]]
+            column_ends<true>(from, r, count, ends);
+        for (size_t i = 0; i < count; ++i)
+            merge(ends.low[i], ends.high[i], low[done + i], high[done + i]);
+    }
+}
+
+// --- sums ----------------------------------------------------------------------------------------------------------
+
+// Bytes are summed as unsigned ones: a signed one with its top bit turned is itself + 128.
+NC_INLINE uint32_t sum_of_bytes(const unsigned char* codes, size_t n, bool is_signed) {
+    const U turn = splat(is_signed ? 0x80808080u : 0);
+    U sum = splat(0);
+    size_t i = 0;
+    for (; n - i >= block; i += block)
+        sum = add(sum, sum_bytes(bxor(load(codes + i), turn)));
+    if (i < n) {
+        alignas(64) unsigned char padded[block];
+        store(padded, turn, false);
+        copy_some(padded, codes + i, n - i);
+        sum = add(sum, sum_bytes(bxor(load(padded), turn)));
+    }
+    return sum_lanes(sum) - (is_signed ? static_cast<uint32_t>(n) * 128u : 0);
+}
+
+template <class T> NC_INLINE uint32_t sum_of_words(const unsigned char* codes, size_t n) {
+    uint32_t sum = 0;
+    for (size_t i = 0; i < n; ++i)
+        sum += static_cast<uint32_t>(load_as<T>(codes, i));
+    return sum;
+}
+
+void code_sums(const void* codes, const Rectangle& r, int32_t item, bool is_signed, int32_t* sums) noexcept {
+    for (size_t row = 0; row < r.rows; ++row) {
+        const unsigned char* const from = row_at(codes, r.src_step, row);
+        const uint32_t sum = item == 1   ? sum_of_bytes(from, r.cols, is_signed)
+                             : is_signed ? sum_of_words<int16_t>(from, r.cols)
+                                         : sum_of_words<uint16_t>(from, r.cols);
+        sums[row] = static_cast<int32_t>(static_cast<uint32_t>(sums[row]) + sum);
+    }
+}
+
+} // namespace
+} // namespace narrowcast

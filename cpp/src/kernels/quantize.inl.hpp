@@ -1,0 +1,303 @@
+// float32 lanes and the numbers of their boxes to codes (the scalar text, which says what is computed, is
+// codec/quantize.hpp). Text-included once per ISA unit; no guard. Ranges, sums of codes and the way back to values are
+// in dequantize.inl.hpp.
+//
+// Codes of a byte are rounded to int32, and clamped by the steps that make bytes of them. Their offset is added
+// between: a step of a 16-bit float would not round it, as integers up to 256 are exact there.
+
+namespace narrowcast {
+namespace {
+
+// --- a row in blocks -----------------------------------------------------------------------------------------------
+
+// Calls piece(i, count, stream) for the items of a row, `count` of them from number i on: a block, or fewer where a row
+// ends or the first whole vector of aligned memory begins.
+template <size_t Item, class Piece>
+NC_INLINE void in_blocks(const unsigned char* to, size_t n, bool stream, const Piece& piece) {
+    size_t head = 0;
+    if (stream) {
+        const size_t misaligned = reinterpret_cast<uintptr_t>(to) % block;
+        stream = misaligned % Item == 0 && n >= size_t{2} * block;
+        head = misaligned == 0 ? 0 : (block - misaligned) / Item;
+    }
+    for (size_t i = 0; i < n;) {
+        const size_t rest = i == 0 && stream && head != 0 ? head : n - i;
+        if (rest < block) {
+            piece(i, rest, false);
+            i += rest;
+        } else {
+            for (; n - i >= block; i += block)
+                piece(i, size_t{block}, stream);
+        }
+    }
+}
+
+NC_INLINE const unsigned char* row_at(const void* base, ptrdiff_t step, size_t row) {
+    return static_cast<const unsigned char*>(base) + static_cast<ptrdiff_t>(row) * step;
+}
+NC_INLINE unsigned char* row_at(void* base, ptrdiff_t step, size_t row) {
+    return static_cast<unsigned char*>(base) + static_cast<ptrdiff_t>(row) * step;
+}
+
+NC_INLINE U splat_float(float a) {
+    uint32_t bits;
+    NC_COPY(&bits, &a, sizeof bits);
+    return splat(bits);
+}
+
+// --- the numbers of boxes ------------------------------------------------------------------------------------------
+
+// Of one box in all lanes, or of a box per lane.
+struct BoxVectors {
+    U factor, shift, zero;
+    U offset; // codes of a byte: an int32; else float32
+    U reciprocal;
+};
+enum : size_t { box_fields = sizeof(BoxVectors) / sizeof(U), tile_boxes = 256 };
+
+// Some boxes, prepared together.
+struct BoxTile {
+    alignas(64) uint32_t at[box_fields][tile_boxes];
+    float limit; // see product_code; 0: it is not to be used
+};
+
+template <int32_t Hub> NC_INLINE U step(U a) {
+    if constexpr (Hub == hub_f16)
+        return round_half(a);
+    else if constexpr (Hub == hub_bf16)
+        return select(is_nan(a), a, band(even_untruncated<NC_FORMAT_bf16, false>(a), splat(0xffff0000)));
+    else
+        return a;
+}
+
+NC_INLINE U unless_zero(U a) { return select(eq(a, splat(0)), splat(sign_f32), a); } // v + (-0) is v, of either sign
+
+template <int32_t Op, int32_t Hub, size_t Item> consteval bool has_product() {
+    return Op == op_divide && Hub == hub_f32 && Item == 1;
+}
+
+// Entries first to first + count of the parameters.
+template <int32_t Op, int32_t Hub, size_t Item>
+NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t first, size_t count,
+                               const QuantizeRule& rule) {
+    U limit = splat(0x3f800000);
+    for (size_t i = 0; i < count; i += lanes) {
+        const auto numbers = [&](const float* from) NC_INLINE_LAMBDA {
+            if (count - i >= lanes)
+                return load(from + first + i);
+            alignas(64) float padded[lanes];
+            store(padded, splat_float(from[first + i]), false);
+            NC_COPY(padded, from + first + i, (count - i) * 4);
+            return load(padded);
+        };
+        BoxVectors v{};
+        const U shift = numbers(p.shift), zero = numbers(p.zero), offset = numbers(p.offset);
+        v.factor = numbers(p.factor);
+        v.shift = unless_zero(shift);
+        v.zero = unless_zero(zero);
+        v.offset = Item == 1 ? to_int(offset) : offset;
+        if constexpr (has_product<Op, Hub, Item>()) {
+            v.reciprocal = numbers(p.reciprocal);
+            const M power_of_two = eq(band(v.factor, splat(0x7fffff)), splat(0));
+            const U own = select(power_of_two, splat(0x3f800000), splat(0x3efff000)); // 1 and 1/2 - 2^-13
+            const U addends = band(bor(shift, zero), splat(magnitude_f32));
+            const U useless = bor(addends, select(gt(band(offset, splat(magnitude_f32)), splat(0x43800000)), // 256
+                                                  splat(1), select(eq(v.reciprocal, splat(0)), splat(1), splat(0))));
+            limit = min_u(limit, select(eq(useless, splat(0)), own, splat(0)));
+        }
+        const U fields[] = {v.factor, v.shift, v.zero, v.offset, v.reciprocal};
+        for (size_t f = 0; f < box_fields; ++f)
+            store(&tile.at[f][i], fields[f], false);
+    }
+    tile.limit = has_product<Op, Hub, Item>() && !rule.nan_high ? smallest(limit) : 0;
+}
+
+// Which box item i of a row is in: one for all; one in every 2^Shift items; one each.
+struct OneBox {
+    BoxVectors box;
+    NC_INLINE const BoxVectors& of(size_t) const { return box; }
+};
+struct ShortBoxes {
+    const BoxTile& tile;
+    size_t cols;
+    NC_INLINE BoxVectors of(size_t i) const {
+        const size_t at = cols == lanes ? i / lanes : i / (2 * lanes);
+        const auto field = [&](size_t f) NC_INLINE_LAMBDA { return splat(tile.at[f][at]); };
+        return {field(0), field(1), field(2), field(3), field(4)};
+    }
+};
+struct ColumnBoxes {
+    const BoxTile& tile;
+    NC_INLINE BoxVectors of(size_t i) const {
+        const auto field = [&](size_t f) NC_INLINE_LAMBDA { return load(&tile.at[f][i]); };
+        return {field(0), field(1), field(2), field(3), field(4)};
+    }
+};
+
+// --- one vector ----------------------------------------------------------------------------------------------------
+
+template <int32_t Op, int32_t Hub> NC_INLINE U quantized_sum(U x, const BoxVectors& v) {
+    const U shifted = step<Hub>(fadd(x, v.shift));
+    if constexpr (Op == op_fma) {
+        return fmul_add(shifted, v.factor, v.zero);
+    } else {
+        const U quotient = Op == op_divide ? fdiv(shifted, v.factor) : fmul(shifted, v.factor);
+        return step<Hub>(fadd(step<Hub>(quotient), v.zero));
+    }
+}
+
+// An int32 of a code of two bytes. A NaN goes to the end that is taken first.
+template <int32_t Hub> NC_INLINE U word_code(U sum, const BoxVectors& v, const QuantizeRule& rule) {
+    const U low = splat_float(static_cast<float>(rule.low)), high = splat_float(static_cast<float>(rule.high));
+    const U a = step<Hub>(fadd(round_even(sum), v.offset));
+    return to_int(rule.nan_high ? fmax(fmin(a, high), low) : fmin(fmax(a, low), high));
+}
+
+// The quotient rounded to an int32 by way of the product with the reciprocal. How far the products were from integers
+// is gathered in distance.
+//
+// Let u = 2^-24. The reciprocal is (1 / factor)(1 + d) with |d| <= u, and the quotient q is x / factor rounded by at
+// most u: the exact product p = x * reciprocal and q differ by less than 2.01 u |x / factor|, or by nothing that
+// matters where x / factor is tiny, as both are next to 0. The offset is at most 256, so that rounded quotients of up
+// to 511 make different codes, and there |p - q| < 2^-14. The multiply-subtract takes p - n with an error of u at most:
+// if that is below 1/2 - 2^-13 for the integer n, it is the one next to q as well. Beyond 511 both round to what is
+// clamped to the same end. Where n does not fit an int32 the distance is great. So it is with Inf; a NaN that does not
+// raise the distance has the least int32, which becomes the low end (nan_high does not come here). Neither do shift and
+// zero. A power of two has an exact reciprocal: there p is x / factor, and rounding it to float32 first does not change
+// the integer next to it below 2^23; its limit is above any distance that an integer has.
+NC_INLINE U rounded_product(U x, U reciprocal, U& distance) {
+    const U n = to_int(fmul(x, reciprocal));
+    distance = max_magnitude(distance, fmul_sub(x, reciprocal, to_float(n)));
+    return n;
+}
+
+// --- many ----------------------------------------------------------------------------------------------------------
+
+// What all boxes have in common.
+struct Common {
+    const QuantizeRule& rule;
+    ByteEnds ends;
+    U limit;
+};
+
+// Of a block of x, in whose memory a whole block lies, the vectors that hold the first count items.
+template <int32_t Op, int32_t Hub, size_t Item, class Boxes>
+NC_INLINE void quantize_block(const unsigned char* x, unsigned char* to, const Boxes& boxes, const Common& common,
+                              size_t i, size_t count, bool stream) {
+    U code[4] = {splat(0), splat(0), splat(0), splat(0)}, offset[4] = {splat(0), splat(0), splat(0), splat(0)};
+    if constexpr (has_product<Op, Hub, Item>()) {
+        U distance = splat(0);
+        for (size_t k = 0; k < 4; ++k)
+            if (k * lanes < count) {
+                const auto& v = boxes.of(i + k * lanes);
+                code[k] = rounded_product(load(x + k * lanes * 4), v.reciprocal, distance);
+                offset[k] = v.offset;
+            }
+        if (!any(gt(distance, common.limit))) [[likely]] {
+            store_clamped_bytes(to, code, offset, common.ends, stream);
+            return;
+        }
+    }
+    for (size_t k = 0; k < 4; ++k)
+        if (k * lanes < count) {
+            const auto& v = boxes.of(i + k * lanes);
+            const U sum = quantized_sum<Op, Hub>(load(x + k * lanes * 4), v);
+            offset[k] = v.offset;
+            if constexpr (Item == 1)
+                code[k] = to_int_or_end(sum, common.rule.nan_high);
+            else if constexpr (Item == 2)
+                code[k] = band(word_code<Hub>(sum, v, common.rule), splat(0xffff));
+            else
+                code[k] = select(is_nan(sum), splat(0x7fc00000), sum);
+        }
+    if constexpr (Item == 1) {
+        store_clamped_bytes(to, code, offset, common.ends, stream);
+    } else if constexpr (Item == 2) {
+        store_words(to, code[0], code[1], stream);
+        store_words(to + lanes * 4, code[2], code[3], stream);
+    } else {
+        for (size_t k = 0; k < 4; ++k)
+            store(to + k * lanes * 4, code[k], stream);
+    }
+}
+
+template <int32_t Op, int32_t Hub, size_t Item, class Boxes>
+NC_INLINE void quantize_row(const unsigned char* from, unsigned char* to, size_t n, const Boxes& boxes,
+                            const Common& common, bool stream) {
+    in_blocks<Item>(to, n, stream, [&](size_t i, size_t count, bool nt) NC_INLINE_LAMBDA {
+        if (count == block) {
+            quantize_block<Op, Hub, Item>(from + i * 4, to + i * Item, boxes, common, i, block, nt);
+        } else {
+            alignas(64) unsigned char in[block * 4] = {};
+            alignas(64) unsigned char out[block * Item];
+            copy_some(in, from + i * 4, count * 4);
+            quantize_block<Op, Hub, Item>(in, out, boxes, common, i, count, false);
+            copy_some(to + i * Item, out, count * Item);
+        }
+    });
+}
+
+NC_INLINE Common common_of(const BoxTile& tile, const QuantizeRule& rule) {
+    return {rule, byte_ends(rule.low, rule.high), sub(splat_float(tile.limit), splat(1))}; // nothing is below 0
+}
+
+template <int32_t Op, int32_t Hub, size_t Item>
+NC_NOINLINE void quantize_rows(const void* x, void* codes, const Rectangle& r, const QuantizeParams& p,
+                               const QuantizeRule& rule, bool stream) {
+    BoxTile tile;
+    const bool joined = (r.cols == lanes || r.cols == 2 * lanes) && r.src_step == static_cast<ptrdiff_t>(r.cols * 4) &&
+                        r.dst_step == static_cast<ptrdiff_t>(r.cols * Item);
+    for (size_t first = 0; first < r.rows; first += tile_boxes) {
+        const size_t rest = r.rows - first, count = rest < tile_boxes ? rest : size_t{tile_boxes};
+        prepare_boxes<Op, Hub, Item>(tile, p, first, count, rule);
+        const Common common = common_of(tile, rule);
+        if (joined) { // rows that do not fill a block
+            quantize_row<Op, Hub, Item>(row_at(x, r.src_step, first), row_at(codes, r.dst_step, first), count * r.cols,
+                                        ShortBoxes{tile, r.cols}, common, stream);
+            continue;
+        }
+        for (size_t i = 0; i < count; ++i) {
+            const auto field = [&](size_t f) NC_INLINE_LAMBDA { return splat(tile.at[f][i]); };
+            const OneBox one{{field(0), field(1), field(2), field(3), field(4)}};
+            quantize_row<Op, Hub, Item>(row_at(x, r.src_step, first + i), row_at(codes, r.dst_step, first + i), r.cols,
+                                        one, common, stream);
+        }
+    }
+}
+
+template <int32_t Op, int32_t Hub, size_t Item>
+NC_NOINLINE void quantize_columns(const void* x, void* codes, const Rectangle& r, const QuantizeParams& p,
+                                  const QuantizeRule& rule, bool stream) {
+    BoxTile tile;
+    for (size_t first = 0; first < r.cols; first += tile_boxes) {
+        const size_t rest = r.cols - first, count = rest < tile_boxes ? rest : size_t{tile_boxes};
+        prepare_boxes<Op, Hub, Item>(tile, p, first, count, rule);
+        const Common common = common_of(tile, rule);
+        for (size_t row = 0; row < r.rows; ++row)
+            quantize_row<Op, Hub, Item>(row_at(x, r.src_step, row) + first * 4,
+                                        row_at(codes, r.dst_step, row) + first * Item, count, ColumnBoxes{tile}, common,
+                                        stream);
+    }
+}
+
+template <int32_t Op, int32_t Hub, int32_t Direction>
+void quantize(const void* x, void* codes, const Rectangle& r, const QuantizeParams& p, const QuantizeRule& rule,
+              bool stream) noexcept {
+    const auto run_items = [&](auto by_rows, auto by_columns) NC_INLINE_LAMBDA {
+        if constexpr (Direction == along_rows)
+            by_rows(x, codes, r, p, rule, stream);
+        else
+            by_columns(x, codes, r, p, rule, stream);
+    };
+    if (rule.item == 1)
+        run_items(&quantize_rows<Op, Hub, 1>, &quantize_columns<Op, Hub, 1>);
+    else if (rule.item == 2)
+        run_items(&quantize_rows<Op, Hub, 2>, &quantize_columns<Op, Hub, 2>);
+    else
+        run_items(&quantize_rows<Op, Hub, 4>, &quantize_columns<Op, Hub, 4>);
+    if (stream)
+        fence();
+}
+
+} // namespace
+} // namespace narrowcast
