@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from narrowcast._files.container import FileFormatError
     from narrowcast._files.entry import cast_file
     from narrowcast._files.memory import load_file, save_file
+    from narrowcast._files.quantized_entry import dequantize_file, quantize_file
     from narrowcast._files.report import CastReport, TensorReport
 else:
     from narrowcast._astype import make_entry
@@ -37,6 +38,8 @@ _LATER = {
     "cast_file": "entry",
     "load_file": "memory",
     "save_file": "memory",
+    "quantize_file": "quantized_entry",
+    "dequantize_file": "quantized_entry",
     "CastReport": "report",
     "TensorReport": "report",
     "FileFormatError": "container",
@@ -59,6 +62,8 @@ __all__ = [
     "load_file",
     "save_file",
     "cast_file",
+    "quantize_file",
+    "dequantize_file",
     "CastReport",
     "TensorReport",
     "FileFormatError",
