@@ -22,10 +22,10 @@ void gathered_pack(const unsigned char* codes, unsigned char* packed, size_t cou
             const U c = join_codes<Bits>(load(from + 2 * block)), d = join_codes<Bits>(load(from + 3 * block));
             store_bytes(to, pack_bytes(a, b, c, d), false);
         } else {
-            uint32_t bytes[together];
-            for (size_t k = 0; k < together; ++k)
-                bytes[k] = static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_slli_epi16(load(from + k * block), 7)));
-            NC_COPY(to, bytes, sizeof bytes);
+            for (size_t k = 0; k < together; ++k) {
+                const int bits = _mm256_movemask_epi8(_mm256_slli_epi16(load(from + k * block), 7));
+                NC_COPY(to + k * sizeof bits, &bits, sizeof bits);
+            }
         }
     }
     pack_vectors<Bits>(codes + i * block, packed + i * (block / together), count - i, is_signed);
