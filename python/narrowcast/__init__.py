@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from narrowcast._files.memory import load_file, save_file
     from narrowcast._files.quantized_entry import dequantize_file, quantize_file
     from narrowcast._files.report import CastReport, TensorReport
+    from narrowcast._quant.array import QuantizedArray
+    from narrowcast._quant.calibrate import QParams, choose_qparams
+    from narrowcast._quant.collectors import Calibration
+    from narrowcast._quant.dequantize import dequantize
+    from narrowcast._quant.error import ErrorStats, cast_error, quantization_error
+    from narrowcast._quant.pack import pack, repack, unpack
+    from narrowcast._quant.quantize import fake_quantize, quantize
+    from narrowcast._quant.scaler import LossScaler, unscale
+    from narrowcast._quant.spec import QuantSpec
 else:
     from narrowcast._astype import make_entry
 
@@ -35,18 +44,50 @@ __version__: str = _core.version
 
 # What few programs need and costs time to import: found when first asked for.
 _LATER = {
-    "cast_file": "entry",
-    "load_file": "memory",
-    "save_file": "memory",
-    "quantize_file": "quantized_entry",
-    "dequantize_file": "quantized_entry",
-    "CastReport": "report",
-    "TensorReport": "report",
-    "FileFormatError": "container",
+    "quantize": "_quant.quantize",
+    "dequantize": "_quant.dequantize",
+    "fake_quantize": "_quant.quantize",
+    "choose_qparams": "_quant.calibrate",
+    "QuantSpec": "_quant.spec",
+    "QuantizedArray": "_quant.array",
+    "QParams": "_quant.calibrate",
+    "Calibration": "_quant.collectors",
+    "quantization_error": "_quant.error",
+    "cast_error": "_quant.error",
+    "ErrorStats": "_quant.error",
+    "pack": "_quant.pack",
+    "unpack": "_quant.pack",
+    "repack": "_quant.pack",
+    "unscale": "_quant.scaler",
+    "LossScaler": "_quant.scaler",
+    "cast_file": "_files.entry",
+    "load_file": "_files.memory",
+    "save_file": "_files.memory",
+    "quantize_file": "_files.quantized_entry",
+    "dequantize_file": "_files.quantized_entry",
+    "CastReport": "_files.report",
+    "TensorReport": "_files.report",
+    "FileFormatError": "_files.container",
 }
 
 __all__ = [
     "astype",
+    "quantize",
+    "dequantize",
+    "fake_quantize",
+    "choose_qparams",
+    "QuantSpec",
+    "QuantizedArray",
+    "QParams",
+    "Calibration",
+    "quantization_error",
+    "cast_error",
+    "ErrorStats",
+    "pack",
+    "unpack",
+    "repack",
+    "unscale",
+    "LossScaler",
     "as_buffer",
     "finfo",
     "iinfo",
@@ -76,7 +117,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'narrowcast' has no attribute {name!r}")
     from importlib import import_module
 
-    found = getattr(import_module(f"narrowcast._files.{_LATER[name]}"), name)
+    found = getattr(import_module(f"narrowcast.{_LATER[name]}"), name)
     globals()[name] = found
     return found
 
