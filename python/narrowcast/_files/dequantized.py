@@ -82,9 +82,9 @@ class DequantizeOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Weight:
-    """A quantized weight: its codes, scales and zero points, in this order, and what it becomes."""
+    """A quantized weight, and what it becomes."""
 
-    places: tuple[Place, ...]
+    places: tuple[Place, ...]  # of codes, scales and, if there are, zero points and the shape
     scheme: Scheme
     target: Tensor
     dropped: frozenset[str]  # names of this file that go with it
@@ -187,7 +187,7 @@ def _weight(
         if there is None or not fits or not _is_kind(part, there):
             what = "is missing" if there is None else f"is {there.dtype} of shape {there.shape}"
             raise FileFormatError(f"tensor {shown(part.name)} {what}; {part.dtype} of shape {part.shape} is needed")
-    places = tuple(place for place in (Place(codes), scale, zero) if place is not None)
+    places = tuple(place for place in (Place(codes), scale, zero, shape) if place is not None)
     dropped = frozenset(module + end for end in _ENDS if module + end in names) - {codes.name, target.name}
     return _Weight(places, scheme, target, dropped)
 

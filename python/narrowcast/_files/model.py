@@ -187,9 +187,8 @@ def rewritten(root: Path, item: Item, options: Conversion, tensors: Mapping[str,
 
 
 def _renamed(where: Mapping[str, str], tensors: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Put the tensors that were made into the place of those that they were made of: the first of these."""
-    names: dict[str, Sequence[str]] = {}
-    for tensor in tensors:
-        sources = tensor.get("sources", (tensor["name"],))
-        names |= dict.fromkeys(sources[1:], ()) | {sources[0]: tensor.get("targets", (tensor["name"],))}
-    return {new: shard for old, shard in where.items() for new in names.get(old, (old,))}
+    """Put the tensors that were made into the place of the first of those that they were made of."""
+    made = {
+        tensor.get("sources", (tensor["name"],))[0]: tensor.get("targets", (tensor["name"],)) for tensor in tensors
+    }
+    return {new: shard for old, shard in where.items() for new in made.get(old, ())}

@@ -216,7 +216,7 @@ class Dequantize(Unsurveyed):
 
     def __init__(self, places: Sequence[Place], target: Tensor, scheme: Scheme) -> None:
         self._codes, self._scale = places[:2]
-        self._zero = places[2] if len(places) > 2 else None
+        self._zero = None if scheme.symmetric else places[2]
         self._target, self._scheme, self._places = target, scheme, places
 
     @property
