@@ -177,6 +177,14 @@ void BoxNumbers::write(const Operand& operand, unsigned char* to, int64_t step, 
                    operand.swapped);
 }
 
+void BoxNumbers::round_to_hub(int32_t hub, float* numbers, size_t count) noexcept {
+    if (hub == hub_f32)
+        return;
+    const int32_t format = hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16;
+    table_.direct[hub_f32][format][0](numbers, raw_, count, false);
+    table_.widen[format](raw_, numbers, count, false);
+}
+
 void BoxNumbers::load(const Batch& batch) noexcept {
     count_ = batch.boxes;
     own_multiplier_ = false;
@@ -238,11 +246,8 @@ QuantizeParams BoxNumbers::quantize_params() noexcept {
     const Arithmetic& a = arithmetic_;
     QuantizeParams params{factor_, all_zero, all_zero, all_zero, all_zero};
     if (request_.zero.data != nullptr && request_.options.format == NC_FORMAT_INVALID) {
-        if (a.zero == Zero::before && a.hub != hub_f32) { // the sum's operands are of that format too
-            const int32_t format = a.hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16;
-            table_.direct[hub_f32][format][0](zero_, codes_, count_, false);
-            table_.widen[format](codes_, zero_, count_, false);
-        }
+        if (a.zero != Zero::shift)
+            round_to_hub(a.hub, zero_, count_); // an operand of a sum in that format
         (a.zero == Zero::shift ? params.shift : a.zero == Zero::before ? params.zero : params.offset) = zero_;
     }
     if (a.op == op_divide) {
@@ -257,14 +262,12 @@ QuantizeParams BoxNumbers::quantize_params() noexcept {
     if (own_multiplier_)
         return params;
     for (size_t i = 0; i < count_; ++i)
-        factor_[i] = a.numerator / scale_[i];
-    if (a.hub != hub_f32) {
-        const int32_t format = a.hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16;
-        table_.direct[hub_f32][format][0](factor_, raw_, count_, false);
-        table_.widen[format](raw_, factor_, count_, false);
-    }
+        factor_[i] = 1.0f / scale_[i];
+    round_to_hub(a.hub, factor_, count_);
     for (size_t i = 0; i < count_; ++i) // finite, so that zero times it is zero
         factor_[i] = std::clamp(factor_[i], -largest_f32, largest_f32);
+    for (size_t i = 0; a.numerator != 1 && i < count_; ++i)
+        factor_[i] = std::clamp(factor_[i] * a.numerator, -largest_f32, largest_f32);
     return params;
 }
 
@@ -275,7 +278,7 @@ DequantizeParams BoxNumbers::dequantize_params() noexcept {
         return {scale_, zero_, nullptr, false};
     for (size_t i = 0; i < count_; ++i)
         factor_[i] = -zero_[i];
-    return {scale_, all_zero, factor_, false};
+    return {scale_, all_zero, factor_, request_.options.dialect == NC_DIALECT_fbgemm};
 }
 
 } // namespace narrowcast

@@ -17,7 +17,7 @@ struct Arithmetic {
     int32_t qparams_hub;  // and each step of making scales
     QuantizeRule rule;    // for integer codes
     Zero zero;            // what the zero point is; with an int32 one of a dialect of shifts: after
-    float numerator;      // over the scale: what x is multiplied by
+    float numerator;      // times the reciprocal of a scale: what x is multiplied by
     float fused_scale;    // dequantized values are multiplied by this in the end, unless it is 1
     int32_t dequant_hub;  // what each step of dequantizing is rounded to (only with a shift)
 };
@@ -47,6 +47,8 @@ public:
 private:
     void read(const Operand& operand, const unsigned char* from, int64_t step, size_t count, float* to) noexcept;
     void write(const Operand& operand, unsigned char* to, int64_t step, size_t count, const void* from) noexcept;
+
+    void round_to_hub(int32_t hub, float* numbers, size_t count) noexcept;
 
     const KernelTable& table_;
     const QuantRequest& request_;

@@ -130,25 +130,18 @@ template <int32_t Hub> Qparams torchao_qparams(const QparamsRule& rule, float lo
     return {scale, rule.symmetric ? static_cast<float>(middle_of(rule)) : zero_by_low<Hub>(rule, low, scale)};
 }
 
-constexpr float epsilon_of(int32_t scale_format) {
-    switch (scale_format) {
-    case NC_FORMAT_f16: return 0x1p-10f;
-    case NC_FORMAT_bf16: return 0x1p-7f;
-    case NC_FORMAT_e8m0fnu: return 1.0f;
-    default: return 0x1p-23f;
-    }
-}
-
-// calculate_qparams of compressed_tensors: a scale of 0 is the eps of its format, a denormal one stays; the zero point
-// is clamped before it is rounded.
+// calculate_qparams of compressed_tensors: the zero point is clamped before it is rounded. A denormal scale stays; a
+// scale of 0 becomes the eps of its format (finished_scale), but the zero point is made before that: of 0 / 0 it is 0.
 template <int32_t Hub> Qparams compressed_tensors_qparams(const QparamsRule& rule, float low, float high) {
     const auto span = static_cast<float>(span_of(rule.codes));
     const float found = rule.symmetric ? step<Hub>(magnitude_of(low, high) / (span * 0.5f)) : over<Hub>(low, high, span);
-    const float scale = std::min(found == 0 ? epsilon_of(rule.scale_format) : found, rule.scale_max);
+    const float scale = std::min(found, rule.scale_max);
     if (rule.symmetric)
         return {scale, static_cast<float>(middle_of(rule))};
     const auto least = static_cast<float>(rule.codes.low);
     const float zero = step<Hub>(least - step<Hub>(low / scale));
+    if (zero != zero)
+        return {scale, 0};
     return {scale, nearest_integer(clamped(zero, least, static_cast<float>(rule.codes.high)))};
 }
 
@@ -201,22 +194,31 @@ inline float fbgemm_multiplier(float low, float high) {
 
 // Float codes: the largest magnitude goes to the largest code.
 template <int32_t Hub> Qparams float_qparams(const QparamsRule& rule, float low, float high) {
-    const float scale = std::min(step<Hub>(magnitude_of(low, high) / rule.largest), rule.scale_max);
-    const bool is_eps = rule.dialect == NC_DIALECT_compressed_tensors && scale == 0;
-    return {is_eps ? epsilon_of(rule.scale_format) : scale, 0};
+    return {std::min(step<Hub>(magnitude_of(low, high) / rule.largest), rule.scale_max), 0};
 }
 
-// The scale before it is rounded to its format: 1 for 0, and no smaller than the smallest number worth dividing by,
-// where the dialect has no rule of its own.
+// The eps of a scale's format.
+constexpr float epsilon_of(int32_t scale_format) {
+    switch (scale_format) {
+    case NC_FORMAT_f16: return 0x1p-10f;
+    case NC_FORMAT_bf16: return 0x1p-7f;
+    case NC_FORMAT_e8m0fnu: return 1.0f;
+    default: return 0x1p-23f;
+    }
+}
+
+// The scale before it is rounded to its format, where it is 0 or too small to divide by: the dialect's own rule, else 1
+// for 0 and the smallest number worth dividing by.
 constexpr float raised_scale(const QparamsRule& rule, float scale) {
-    if (rule.dialect == NC_DIALECT_compressed_tensors || rule.dialect == NC_DIALECT_fbgemm ||
-        rule.dialect == NC_DIALECT_llm_int8)
+    if (rule.dialect == NC_DIALECT_compressed_tensors)
+        return scale == 0 ? epsilon_of(rule.scale_format) : scale;
+    if (rule.dialect == NC_DIALECT_fbgemm || rule.dialect == NC_DIALECT_llm_int8)
         return scale;
     const float least = rule.scale_format == NC_FORMAT_f16 ? 0x1p-24f : smallest_normal_f32;
     return scale == 0 ? 1.0f : std::max(scale, least);
 }
 
-// The scale after that.
+// And after that.
 constexpr float finished_scale(const QparamsRule& rule, float rounded) {
     return rule.dialect == NC_DIALECT_compressed_tensors && rounded == 0 ? epsilon_of(rule.scale_format) : rounded;
 }
