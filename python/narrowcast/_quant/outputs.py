@@ -146,7 +146,7 @@ def wrap_params(used: Params, shape: Shape, is_tensor: bool) -> tuple[Any, Any]:
 def _wrap_one(array: Array | None, row: Format, shape: Shape, is_tensor: bool) -> Any:
     if array is None:
         return None
-    array = array.reshape(shape)
+    array = array if array.shape == shape else array.reshape(shape)
     if is_tensor and any(stride % array.itemsize for stride in array.strides):
         array = array.copy()  # a part of fused rows that no tensor can be a view of
     return _wrap(array, row.dtype.name, is_tensor)

@@ -101,21 +101,19 @@ class Call(NamedTuple):
         call, resolved = self, self.spec._resolved
         if self.spec.threshold:
             call = outputs.leave_out_columns(self)
-        codes = outputs.codes_for_core(call)
+        codes = outputs.codes_for_core(self)
         if not call.array.size:
             return given or self.compute()
-        fused = given is None and call._is_one_pass
+        fused = given is None and call._is_one_pass(codes, outputs.row_sums is not None)
         used = call.compute() if given is None and not fused else given
         if used is None:
-            if call.spec.dialect == "fbgemm" and not _is_dense(call.array):
-                call = call._replace(array=np.ascontiguousarray(call.array))
             used = params.allocate(self.spec, self.source.format, self.boxes)
         options = resolved.computed if fused else resolved.given
         if not outputs.is_packed_by_core:
             options = _unpacked(options)
         _core.quantize(
             call.array,
-            self.source.format.code,
+            call.source.format.code,
             codes,
             outputs.code_format,
             *used.for_core(),
@@ -137,14 +135,14 @@ class Call(NamedTuple):
         low, high = calibrate.find_ranges(self)
         return params.choose(self.spec, low, high, self.source.format)
 
-    @property
-    def _is_one_pass(self) -> bool:
-        """Whether the core computes scales on its way: each box is one stretch of memory."""
+    def _is_one_pass(self, codes: Array, sums: bool) -> bool:
+        """Whether the core computes scales on its way: each box is a stretch of the last axis, or all there is."""
         if self.spec.calibration != DEFAULTS["calibration"]:
             return False
         if all(extent == 1 for extent in self.block[:-1]):
-            return _is_dense(self.array) or self.spec.dialect == "fbgemm"
-        return bool(self.block == self.array.shape and self.array.flags.c_contiguous)
+            return True
+        whole = self.block == self.array.shape and not sums
+        return bool(whole and self.array.flags.c_contiguous and codes.flags.c_contiguous)
 
 
 def run_fake(call: Call, used: Params, out: Array, out_format: int) -> None:
@@ -165,10 +163,6 @@ def run_fake(call: Call, used: Params, out: Array, out_format: int) -> None:
 def widen(array: Array) -> Array:
     """Return values as float32."""
     return array if array.dtype == np.float32 else np.asarray(astype(array, "float32"))
-
-
-def _is_dense(array: Array) -> bool:
-    return bool(array.strides[-1] == array.itemsize or array.shape[-1] == 1)
 
 
 def _unpacked(options: Options) -> Options:

@@ -251,7 +251,7 @@ def _check_dialect(spec: QuantSpec, target: Target) -> None:
 
 
 def _check_layout(spec: QuantSpec, target: Target) -> None:
-    _check_choice(spec.layout, LAYOUTS, "layout")
+    _check_choice(spec.layout, tuple(LAYOUTS), "layout")
     if target.bits > 8:
         raise ValueError(f"layout is {spec.layout!r}, and dtype is {target.name}; allowed are codes of up to 8 bits")
     if spec.dialect == "fbgemm":

@@ -14,8 +14,8 @@ from narrowcast import _core, _formats, _torch
 
 DType = _formats.DType
 
-LAYOUTS: Final = tuple(row[0] for row in _core.layouts())
-LSB: Final = LAYOUTS.index("lsb") + 1  # the one that the core writes and reads in the same pass
+LAYOUTS: Final = {row[0]: row[1] for row in _core.layouts()}
+LSB: Final = LAYOUTS["lsb"]  # the one that the core writes and reads in the same pass
 
 
 class Dialect(NamedTuple):
@@ -80,7 +80,7 @@ def find_target(dtype: object, argument: str) -> Target:
     if isinstance(name, str) and name in TARGETS:
         return TARGETS[name]
     try:
-        row, _ = _formats.find(dtype, argument)  # type: ignore[arg-type]
+        row, _ = _formats.find(dtype, argument)
         return TARGETS[row.name]
     except (TypeError, KeyError):
         raise TypeError(
