@@ -199,7 +199,10 @@ def _call_table(calls: Iterable[CallTime]) -> Table:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds * 1e9:.0f} ns" if seconds < 1e-5 else f"{seconds * 1e3:.1f} ms"
+    for unit, factor, most in (("ns", 1e9, 1e-5), ("us", 1e6, 1e-3)):
+        if seconds < most:
+            return f"{seconds * factor:.0f} {unit}"
+    return f"{seconds * 1e3:.1f} ms"
 
 
 def _wrong_limits(rows: Iterable[Row]) -> list[str]:
