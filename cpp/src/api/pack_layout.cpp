@@ -105,15 +105,24 @@ void write_word_row(const PackedArray& a, unsigned char* packed, size_t unit, co
 
 // --- strips --------------------------------------------------------------------------------------------------------
 
-// Columns of one block from its strips: strip i begins at codes[i * step], and there are `have` codes in all.
+// n columns of one block from its strips: strip i begins at codes[i * step], and there are `have` codes in all.
 void join_strips(const PackedArray& a, const unsigned char* codes, size_t step, size_t have, size_t n,
                  unsigned char* packed) noexcept {
-    for (size_t j = 0; j < n; ++j)
-        packed[j] = j < have ? (codes[j] ^ a.bias) & a.mask : 0;
-    size_t shift = static_cast<size_t>(a.shape.bits);
-    for (size_t begin = step; shift < 8; begin += step, shift += static_cast<size_t>(a.shape.bits))
-        for (size_t j = 0; begin + j < have && j < n; ++j)
-            packed[j] = static_cast<unsigned char>(packed[j] | ((codes[begin + j] ^ a.bias) & a.mask) << shift);
+    const auto bits = static_cast<size_t>(a.shape.bits), strips = 8 / bits;
+    const size_t last = (strips - 1) * step, full = have > last ? std::min(n, have - last) : 0;
+    size_t j = 0;
+    for (; j + 8 <= full; j += 8) { // eight bytes of each strip at once
+        uint64_t joined = 0;
+        for (size_t i = 0; i < strips; ++i)
+            joined |= ((load_bytes(codes + i * step + j) ^ each_byte(a.bias)) & each_byte(a.mask)) << (i * bits);
+        memcpy(packed + j, &joined, sizeof joined);
+    }
+    for (; j < n; ++j) {
+        uint32_t joined = 0;
+        for (size_t i = 0; i < strips && i * step + j < have; ++i)
+            joined |= static_cast<uint32_t>((codes[i * step + j] ^ a.bias) & a.mask) << (i * bits);
+        packed[j] = static_cast<unsigned char>(joined);
+    }
 }
 
 void write_strips_unit(const PackedArray& a, unsigned char* packed, size_t unit, const CodeSource& source) noexcept {
@@ -128,10 +137,7 @@ void write_strips_unit(const PackedArray& a, unsigned char* packed, size_t unit,
         unsigned char* to = packed + (outer * s.blocks + block) * s.columns;
         for (size_t at = 0; at < n; at += s.strips * s.columns, to += s.columns) {
             const size_t have = std::min(s.strips * s.columns, n - at);
-            if (s.columns == 16 && have == 32) // a count that the compiler knows
-                join_strips(a, codes + at, 16, 32, 16, to);
-            else
-                join_strips(a, codes + at, s.columns, have, s.columns, to);
+            join_strips(a, codes + at, s.columns, have, s.columns, to);
         }
         return;
     }
@@ -216,11 +222,13 @@ size_t packed_line_bytes(const PackLayout& layout, int32_t bits, size_t n) noexc
 PackedArray packed_array(const PackLayout& layout, int32_t bits, bool is_signed, size_t n, size_t along, size_t inner,
                          const KernelTable* table) noexcept {
     const auto bias = static_cast<uint8_t>(layout.biased && is_signed ? 1u << (bits - 1) : 0);
-    // Lines that end on a word are one line.
-    const bool strips = layout.order == PackOrder::strips || layout.order == PackOrder::tiles;
-    if (inner == 1 && !strips && along % packed_line_granule(layout, bits) == 0)
+    // Lines that end on a word are one line, and codes that fill words are dense.
+    PackOrder order = layout.order;
+    if (inner == 1 && order != PackOrder::strips && along % packed_line_granule(layout, bits) == 0)
         along = n;
-    return {{layout.order, bits, layout.word_bits, along, inner},
+    if (order == PackOrder::whole_words && layout.word_bits % bits == 0)
+        order = PackOrder::in_order;
+    return {{order, bits, layout.word_bits, along, inner},
             n / along / inner,
             packed_line_bytes(layout, bits, along),
             static_cast<uint8_t>((1u << bits) - 1),

@@ -128,9 +128,24 @@ void read_side_by_side(const PackedArray& a, const unsigned char* packed, size_t
 
 // --- strips --------------------------------------------------------------------------------------------------------
 
+// Codes at one place of neighbouring bytes, eight at once.
+void read_strip(const PackedArray& a, const unsigned char* from, size_t shift, size_t n,
+                unsigned char* codes) noexcept {
+    const Finish finish = finish_of(a);
+    const uint64_t mask = each_byte(a.mask), bias = each_byte(a.bias);
+    const uint64_t above = a.is_signed ? static_cast<uint8_t>(~a.mask) : 0; // what a set top bit is extended by
+    size_t j = 0;
+    for (; j + 8 <= n; j += 8) {
+        uint64_t value = (load_bytes(from + j) >> shift & mask) ^ bias;
+        value |= (value >> (a.shape.bits - 1) & each_byte(1)) * above;
+        memcpy(codes + j, &value, sizeof value);
+    }
+    for (; j < n; ++j)
+        codes[j] = finish(static_cast<uint32_t>(from[j]) >> shift);
+}
+
 void read_strips(const PackedArray& a, const unsigned char* packed, size_t first, size_t count,
                  unsigned char* codes) noexcept {
-    const Finish finish = finish_of(a);
     const Strips s = strips_of(a.shape);
     const size_t lines = a.shape.along * a.shape.inner, outer = first / lines;
     size_t item = first % lines;
@@ -139,14 +154,7 @@ void read_strips(const PackedArray& a, const unsigned char* packed, size_t first
     while (count != 0) {
         const size_t n = std::min({count, s.columns - column, lines - item});
         const size_t shift = strip * static_cast<size_t>(a.shape.bits);
-        const unsigned char* const from = packed + block * s.columns + column;
-        if (n == 16) { // a count that the compiler knows
-            for (size_t j = 0; j < 16; ++j)
-                codes[j] = finish(static_cast<uint32_t>(from[j]) >> shift);
-        } else {
-            for (size_t j = 0; j < n; ++j)
-                codes[j] = finish(static_cast<uint32_t>(from[j]) >> shift);
-        }
+        read_strip(a, packed + block * s.columns + column, shift, n, codes);
         codes += n;
         count -= n;
         item += n;
@@ -172,10 +180,26 @@ void read_tiles(const PackedArray& a, const unsigned char* packed, size_t first,
         // Of 64 neighbours in a row, the bytes are 16 apart for eight, and then 4, within 16 threads' words.
         const size_t in_tile = row % 16, shift = in_tile / 8 * 4;
         const unsigned char* const rows = packed + row / 16 * inner * 8 + in_tile % 8 / 2 * 16 + in_tile % 2 * 2;
-        for (size_t j = at; j < at + n; ++j) {
+        size_t j = at;
+        const auto one = [&] {
             const unsigned char byte = rows[j / 64 * 512 + j % 8 * 64 + j % 64 / 16 * 4 + j % 16 / 8];
-            *codes++ = finish(static_cast<uint32_t>(byte) >> shift);
+            codes[j - at] = finish(static_cast<uint32_t>(byte) >> shift);
+            ++j;
+        };
+        while (j < at + n && j % 64 != 0)
+            one();
+        for (; j + 64 <= at + n; j += 64) {
+            unsigned char group[64]; // a store to codes might change what is read next, a compiler must believe
+            for (size_t eight = 0; eight < 8; ++eight)
+                for (size_t k = 0; k < 8; ++k)
+                    group[eight * 8 + k] = rows[j / 64 * 512 + k * 64 + eight / 2 * 4 + eight % 2];
+            for (size_t k = 0; k < 64; ++k)
+                group[k] = finish(static_cast<uint32_t>(group[k]) >> shift);
+            memcpy(codes + (j - at), group, sizeof group);
         }
+        while (j < at + n)
+            one();
+        codes += n;
         first += n;
         count -= n;
     }

@@ -38,6 +38,14 @@ constexpr Strips strips_of(const PackShape& shape) noexcept {
     return {strips, columns, along / per_block, std::max<size_t>(1, pack_span / columns)};
 }
 
+// Eight bytes as one number, and a byte in all of its places.
+inline uint64_t load_bytes(const unsigned char* bytes) noexcept {
+    uint64_t value;
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+constexpr uint64_t each_byte(uint8_t value) noexcept { return 0x0101010101010101u * value; }
+
 // Between the nibbles of words in their own order and in the layout's. For bytes that are whole words.
 inline void reorder_words(PackOrder order, unsigned char* words, size_t bytes, bool packing) noexcept {
     if (order == PackOrder::pairs_swapped)
