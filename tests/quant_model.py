@@ -168,11 +168,9 @@ def boxes(shape, block):
 
 def spread(params, shape, block):
     """The parameters of each element: an array of x's shape."""
-    params = np.asarray(params)
-    out = np.empty(shape, params.dtype)
-    for index, box in boxes(shape, block):
-        out[box] = params[index]
-    return out
+    for axis, (n, b) in enumerate(zip(shape, block, strict=True)):
+        params = np.repeat(params, b, axis)[(slice(None),) * axis + (slice(n),)]
+    return params
 
 
 @quiet
