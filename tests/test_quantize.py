@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import narrowcast as nc
-import quantize_cases
 import quant_model as model
+import quantize_cases
 from quantize_cases import DIALECT_TARGETS, GRANULARITIES, SOURCES, check, deep, dtype_of, hard, same
 
 INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (*range(1, 9), 16)]

@@ -119,7 +119,8 @@ class Calibration:
         low, high = values.min(), values.max()
         find = self._find_percentile if self.method == "percentile" else self._find_entropy
         first, last = find(values, low, high, symmetric)
-        return max(float(first), float(low)), min(float(last), float(high))
+        last = min(float(last), float(high))
+        return min(max(float(first), float(low)), last), last  # an upper edge may lie below the smallest value
 
     def _find_percentile(self, values: Array, low: Any, high: Any, symmetric: bool) -> tuple[Any, Any]:
         assert self.percentile is not None
