@@ -243,7 +243,8 @@ NAMES = {
     "block_sparse_moe.experts.0.w1  mlp.shared_expert.up_proj  visual.blocks.0.attn.qkv  encoder.block.0.layer.0.q",
     False: "model.embed_tokens  lm_head  transformer.wte  transformer.wpe  shared  embeddings.word_embeddings "
     "embeddings.token_type_embeddings  embeddings.position_embeddings  encoder.block.0.relative_attention_bias "
-    "block_sparse_moe.gate  mlp.router  model.norm  input_layernorm  ln_f  q_proj.lora_A  embed_out  cls.predictions.decoder",
+    "block_sparse_moe.gate  mlp.router  model.norm  input_layernorm  ln_f  q_proj.lora_A  embed_out "
+    "cls.predictions.decoder",
 }
 
 
@@ -280,9 +281,7 @@ def test_the_report(tmp_path):
         assert tensor.sqnr == pytest.approx(ratio, abs=1e-6)
         assert tensor.sums.zeroed == ((x != 0) & (y == 0)).sum()
         assert tensor.targets == tuple(fq.expected(tensor.name, tensors[tensor.name], Case("int4", "channel")))
-    assert [tensor.name for tensor in report.worst][0] == min(
-        (t for t in report.tensors if t.sums), key=lambda t: t.sqnr
-    ).name
+    assert report.worst[0] is min((t for t in report.tensors if t.sums), key=lambda t: t.sqnr)
     record = json.loads(report.to_json())
     assert record["format"] == "int4 channel"
     assert record["tensors"][1]["targets"][0].endswith("weight_packed")

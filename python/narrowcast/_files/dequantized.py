@@ -177,8 +177,15 @@ def _weight(
         if shape is None:
             raise FileFormatError(f"{name} has no {SHAPE}")
         rows, columns = shape.numbers(source)
-    target = safetensors.recast(Tensor(module + CODES, (rows, columns), "", None, 0), to or str(scale.tensor.format))
-    wanted = scheme.parts(target, str(scale.tensor.format))
+    if scale.tensor.format not in _SCALES:
+        raise FileFormatError(
+            f"tensor {shown(module + SCALE)} is {scale.tensor.dtype}; allowed are {', '.join(_SCALES)}"
+        )
+    try:
+        target = safetensors.recast(Tensor(module + CODES, (rows, columns), "", None, 0), to or scale.tensor.format)
+    except ValueError as error:
+        raise FileFormatError(str(error)) from None
+    wanted = scheme.parts(target, scale.tensor.format)
     zero = None if scheme.symmetric else near.find(module + ZERO)
     found = {place.tensor.name: place.tensor for place in (Place(codes), scale, shape, zero) if place is not None}
     for part in wanted:

@@ -188,7 +188,5 @@ def rewritten(root: Path, item: Item, options: Conversion, tensors: Mapping[str,
 
 def _renamed(where: Mapping[str, str], tensors: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Put the tensors that were made into the place of the first of those that they were made of."""
-    made = {
-        tensor.get("sources", (tensor["name"],))[0]: tensor.get("targets", (tensor["name"],)) for tensor in tensors
-    }
+    made = {tensor.get("sources", (tensor["name"],))[0]: tensor.get("targets", (tensor["name"],)) for tensor in tensors}
     return {new: shard for old, shard in where.items() for new in made.get(old, ())}

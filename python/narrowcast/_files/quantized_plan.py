@@ -132,12 +132,9 @@ class QuantizeOptions:
 
     def _becomes(self, path: Path, source: Source) -> list[list[Tensor]]:
         """Return what takes the place of each tensor: itself alone if it is not quantized."""
-        chosen = [path.suffix == _SUFFIX and self.selects(tensor) for tensor in source.tensors]
-        if not any(chosen) or not _is_meant(path, source):
-            return [[tensor] for tensor in source.tensors]
+        is_meant = path.suffix == _SUFFIX and _is_meant(path, source)
         return [
-            self._parts(path, tensor) if is_chosen else [tensor]
-            for tensor, is_chosen in zip(source.tensors, chosen, strict=True)
+            self._parts(path, tensor) if is_meant and self.selects(tensor) else [tensor] for tensor in source.tensors
         ]
 
     def _parts(self, path: Path, tensor: Tensor) -> list[Tensor]:
