@@ -1,8 +1,8 @@
 """Dialect torch against torch's observers and quantized tensors, and dialect torchao in float32 against fake_quantize,
 which rounds before the zero point.
 
-torch.quantize_per_tensor is a fused multiply-add up to torch 2.13, the rule of this dialect; later ones round before
-the zero point. torch.quantize_per_channel adds the zero point in a step of its own: only zero points of 0 are compared.
+torch.quantize_per_tensor is a fused multiply-add in torch 2.13, the rule of this dialect; torch 2.15 rounds before the
+zero point. torch.quantize_per_channel adds the zero point in a step of its own: only zero points of 0 are compared.
 """
 
 import numpy as np
