@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from narrowcast._quant.collectors import Calibration
     from narrowcast._quant.dequantize import dequantize
     from narrowcast._quant.error import ErrorStats, cast_error, quantization_error
+    from narrowcast._quant.layouts import Layout, layouts
     from narrowcast._quant.pack import pack, repack, unpack
     from narrowcast._quant.quantize import fake_quantize, quantize
     from narrowcast._quant.scaler import LossScaler, unscale
@@ -58,6 +59,8 @@ _LATER = {
     "pack": "_quant.pack",
     "unpack": "_quant.pack",
     "repack": "_quant.pack",
+    "layouts": "_quant.layouts",
+    "Layout": "_quant.layouts",
     "unscale": "_quant.scaler",
     "LossScaler": "_quant.scaler",
     "cast_file": "_files.entry",
@@ -86,6 +89,8 @@ __all__ = [
     "pack",
     "unpack",
     "repack",
+    "layouts",
+    "Layout",
     "unscale",
     "LossScaler",
     "as_buffer",
