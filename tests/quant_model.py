@@ -131,9 +131,11 @@ def reciprocal(scale, dtype=F32):
 
 
 def widen(x):
-    """Any float array as float32: exact but for float64, which is rounded once."""
+    """Any float array as float32: exact but for float64, which is rounded once; what is beyond is the largest value."""
     x = np.asarray(x)
-    return x if x.dtype == F32 else x.astype(F32)
+    if x.dtype != np.float64:
+        return x if x.dtype == F32 else x.astype(F32)
+    return np.where(np.isfinite(x), np.clip(x, -float(LARGEST), float(LARGEST)), x).astype(F32)
 
 
 # --- boxes -----------------------------------------------------------------------------------------------------------
@@ -177,9 +179,8 @@ def spread(params, shape, block):
 def ranges(x, block):
     """Lowest and highest finite value of each box as float32; 0 and 0 where there is none. A zero is +0."""
     x = np.asarray(x)
-    wide = x.astype(np.float64)
-    finite = np.isfinite(wide)
-    value = np.clip(np.where(finite, wide, 0), -float(LARGEST), float(LARGEST)).astype(F32)
+    value = widen(x)
+    finite = np.isfinite(value)
     low, high = (np.zeros(scale_shape(x.shape, block), F32) for _ in range(2))
     for index, box in boxes(x.shape, block):
         some = value[box][finite[box]]

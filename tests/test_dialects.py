@@ -111,6 +111,26 @@ def test_everything(dialect, source, isa):
             check.assert_same(got, expected(dialect, case, source, position), case, dtype, options)
 
 
+@pytest.mark.parametrize("source", ["float64", "float8_e4m3fn", "float8_e5m2", "float6_e3m2fn", "float4_e2m1fn"])
+@pytest.mark.parametrize("dialect", FORMS)
+def test_other_sources_are_widened(dialect, source, isa):
+    """Steps are float32 then. float64 is rounded to it first; past its end it is the largest value."""
+    with np.errstate(all="ignore"):
+        cases = [values(case, "float32").astype(np.float64) for case in ("halfway", "outlier", "zeros", "special")]
+        if source == "float64":
+            beside = 1 + np.ldexp(1.0, -25 - np.arange(COLUMNS) % 20)  # half of float32's last place, and less
+            cases += [cases[0] * beside, cases[1] * 1e40, cases[2] * 1e-42]
+        cases = [x.astype(numpy_dtype(source)) for x in cases]
+    dtype = "uint4" if dialect == "fbgemm" else "int8"
+    for number, x in enumerate(cases):
+        got = ours(x, dtype, dialect, ROW)
+        symmetric = dialect != "fbgemm"
+        wanted = check.modelled(x, target(dtype), dialect, model.block_of(x.shape, **ROW), symmetric)
+        if dialect == "fbgemm":
+            wanted = wanted._replace(zero=-wanted.zero)
+        check.assert_same(got, wanted, number)
+
+
 @pytest.mark.parametrize("dialect", FORMS)
 def test_one_nan_payload_after_another(dialect, isa):
     """Quiet and signalling NaN of both signs are one thing, wherever they are."""
