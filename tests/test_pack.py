@@ -1,5 +1,6 @@
-"""Packing: golden bytes typed by hand, numpy.packbits as an oracle that shares nothing with the core, round trips, and
-what is refused. Every length and alignment between guard pages is in cpp/tests/pack_test.cpp.
+"""The core's packing in the layout lsb: golden bytes typed by hand, numpy.packbits as an oracle that shares nothing
+with it, round trips, and what is refused. Every length and alignment between guard pages is in
+cpp/tests/pack_test.cpp, other layouts in test_pack_layouts.py, the public calls in test_pack_calls.py.
 """
 
 import mmap
@@ -68,10 +69,9 @@ def test_golden_bytes(layout, bits, codes, packed, isa):
     assert unpack(packed, codes.size, bits, layout=layout, isa=isa).tobytes() == codes.tobytes()
 
 
-def test_every_layout_has_golden_bytes():
-    rows = _core.layouts()
-    assert rows[0] == ("lsb", 1, 8)
-    assert {(name, bits) for name, least, most in rows for bits in range(least, most + 1)} == {g[:2] for g in GOLDEN}
+def test_every_width_has_golden_bytes():
+    assert _core.layouts()[0][:3] == ("lsb", 1, tuple(WIDTHS))
+    assert {bits for _, bits, *_ in GOLDEN} == set(WIDTHS)
 
 
 @pytest.mark.parametrize("bits", WIDTHS)
@@ -163,12 +163,12 @@ def test_any_buffer():
 @pytest.mark.parametrize(
     ("arguments", "error", "sentence"),
     [
-        ((bytes(8), bytearray(4), 0), ValueError, "bits is 0; layout lsb has codes of 1 to 8 bits"),
+        ((bytes(8), bytearray(4), 0), ValueError, "bits is 0; layout lsb has no codes of that many bits"),
         ((bytes(8), bytearray(4), 9), ValueError, "bits is 9; "),
         ((bytes(8), bytearray(4), -1), ValueError, "bits is -1; "),
         ((bytes(9), bytearray(4), 4), ValueError, "packed_bytes is 4; it must be 5, which 9 codes of 4 bits take"),
         ((bytes(9), bytearray(6), 4), ValueError, "packed_bytes is 6; it must be 5"),
-        ((bytes(8), bytearray(4), 4, "marlin"), ValueError, "layout is 'marlin'; allowed are lsb"),
+        ((bytes(8), bytearray(4), 4, "LSB"), ValueError, "layout is 'LSB'; allowed are lsb, msb_nibble"),
         ((bytes(8), bytes(4), 4), BufferError, "writable"),
         (("text", bytearray(4), 4), TypeError, "bytes-like"),
         ((np.zeros(8, np.int32), bytearray(4), 4), TypeError, "codes has items of 4 bytes; pass a view of its bytes"),

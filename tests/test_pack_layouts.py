@@ -99,6 +99,13 @@ def test_golden_words_of_marlin(isa):
     assert shown(words[0, -8:]) == "f67ea129 078fb23a 1890c34b 29a1d45c a1295bd3 b23a6ce4 c34b7df5 d45c8e06"
 
 
+def test_every_layout_has_golden_bytes():
+    elsewhere = {("msb_nibble", 4), ("ggml", 4), ("marlin", 4)} | {
+        ("lsb", bits) for bits in range(1, 9)
+    }  # test_pack.py
+    assert {(row.name, bits) for row in nc.layouts() for bits in row.widths} == elsewhere | {row[:2] for row in GOLDEN}
+
+
 # --- the model --------------------------------------------------------------------------------------------------------
 
 
