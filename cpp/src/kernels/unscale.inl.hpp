@@ -7,24 +7,31 @@
 namespace narrowcast {
 namespace {
 
-// In place is the usual case, where a plain loop over memory would not be vectorised: hence a block of its own.
+// In place is the usual case, in which a plain loop over memory is not vectorised: hence steps of one vector, loaded as
+// a whole before it is stored, in three loops that compilers turn into three instructions.
 template <bool Multiply> bool unscale_doubles(const void* src, void* dst, size_t n, double factor) {
-    constexpr uint64_t inf = 0x7ff0000000000000;
     bool found = false;
-    run<8, 8>(src, dst, n, false, [&](const unsigned char* from, unsigned char* to, bool) NC_INLINE_LAMBDA {
-        double x[block];
-        uint64_t bits[block], special = 0;
-        NC_COPY(x, from, sizeof x);
-        NC_COPY(bits, from, sizeof bits);
-        for (size_t i = 0; i < block; ++i)
-            special |= (bits[i] & inf) == inf ? 1 : 0;
-        if (special != 0) [[unlikely]]
-            found = true;
-        if constexpr (Multiply)
-            for (size_t i = 0; i < block; ++i)
-                x[i] *= factor;
-        NC_COPY(to, x, sizeof x);
-    });
+    run<8, 8>(src, dst, n, false,
+              [&found, factor](const unsigned char* from, unsigned char* to, bool) NC_INLINE_LAMBDA {
+                  U high = splat(0);
+                  for (size_t at = 0; at < block * 8; at += lanes * 4)
+                      high = max_u(high, band(upper_halves(load(from + at)), splat(magnitude_f32)));
+                  if (any(gt(high, splat(0x7fefffff)))) [[unlikely]] // beyond the upper half of the largest number
+                      found = true;
+                  for (size_t at = 0; at < block * 8; at += lanes * 4) {
+                      if constexpr (Multiply) {
+                          double x[lanes / 2];
+                          for (size_t k = 0; k < lanes / 2; ++k)
+                              x[k] = load_as<double>(from + at, k);
+                          for (size_t k = 0; k < lanes / 2; ++k)
+                              x[k] *= factor;
+                          for (size_t k = 0; k < lanes / 2; ++k)
+                              store_as(to + at, k, x[k]);
+                      } else {
+                          store(to + at, load(from + at), false);
+                      }
+                  }
+              });
     return found;
 }
 

@@ -97,10 +97,12 @@ class Operation:
 
     def spec(self) -> Any:
         """Return the prepared spec of a quantization."""
-        options: dict[str, Any] = {"group_size": GROUP} if self.granularity == "group" else {}
+        options: dict[str, Any] = {"granularity": self.granularity}
+        if self.group:
+            options["group_size"] = self.group
         if self.packed:
             options["layout"] = "lsb"
-        return nc.QuantSpec(self.codes, granularity=self.granularity, **options)
+        return nc.QuantSpec(self.codes, **options)
 
     @property
     def unit(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from numbers import Integral, Real
 from operator import index
+from struct import Struct
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,8 @@ from narrowcast._arrays import Array
 from narrowcast._formats import Format, find, format_of
 
 FORMATS: Final = ("float64", "float32", "float16", "bfloat16")
+
+_SINGLE: Final = Struct("f")
 
 # Both this and its reciprocal are normal float32 numbers: a scale that falls no further can always be taken out again.
 _LEAST_SCALE: Final = 2.0**-126
@@ -316,20 +319,25 @@ def _memory(given: Any, argument: str) -> tuple[Array, Format]:
         row: Format | None = find(name, f"{argument}.dtype")[0]
     elif isinstance(given, np.ndarray):
         array = np.asarray(given)
-        row, name = format_of(array.dtype), str(array.dtype)
+        row = format_of(array.dtype)
     else:
         raise TypeError(f"{argument} is a {type(given).__name__}; allowed are ndarrays and torch tensors")
     if row is None or row.name not in FORMATS:
-        raise TypeError(f"{argument} has dtype {name}; allowed are {', '.join(FORMATS)}")
+        raise TypeError(f"{argument} has dtype {given.dtype}; allowed are {', '.join(FORMATS)}")
     return array, row
 
 
 def _float32(value: float) -> float:
-    with np.errstate(all="ignore"):
-        return float(np.float32(value))
+    try:
+        rounded: float = _SINGLE.unpack(_SINGLE.pack(value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return rounded
 
 
 def _read_number(value: Any, argument: str) -> float:
+    if isinstance(value, float):
+        return value
     scalar = getattr(value, "shape", None) == () and hasattr(value, "__float__")  # of numpy, ml_dtypes or torch
     if not scalar and not isinstance(value, Real):
         raise TypeError(f"{argument} is {value!r}; allowed are numbers")
