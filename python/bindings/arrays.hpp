@@ -59,11 +59,15 @@ inline nc_status cast(const nc_array& x, const nc_array& out, const nc_cast_opti
     return status;
 }
 
+// The default number of threads; -1 while Python has not read the environment.
+std::int32_t default_thread_count() noexcept;
+
 void bind_info(py::module_& module);
 void bind_cast(py::module_& module);
 void bind_astype(py::module_& module);
 void bind_pack(py::module_& module);
 void bind_unscale(py::module_& module);
 void bind_quantize(py::module_& module);
+void bind_quantize_entry(py::module_& module);
 
 } // namespace narrowcast::python

@@ -303,9 +303,11 @@ py::object make_astype(const py::str& text, const py::object& slow, const py::di
 
 } // namespace
 
+std::int32_t default_thread_count() noexcept { return default_threads.load(std::memory_order_relaxed); }
+
 void bind_astype(py::module_& module) {
     module.def("make_astype", &make_astype);
-    module.def("get_threads", [] { return default_threads.load(std::memory_order_relaxed); });
+    module.def("get_threads", &default_thread_count);
     module.def("set_threads", [](std::int32_t threads) { default_threads.store(threads, std::memory_order_relaxed); });
 }
 

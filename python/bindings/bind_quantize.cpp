@@ -147,6 +147,22 @@ void choose_qparams(py::handle low, py::handle high, std::int32_t x_format, py::
     });
 }
 
+py::tuple quantization_error(py::handle x, std::int32_t x_format, py::handle codes, std::int32_t codes_format,
+                             py::handle scale, std::int32_t scale_format, py::handle zero_point,
+                             std::int32_t zero_format, const py::object& block, const py::tuple& opts,
+                             const char* isa) {
+    const Settings settings(opts, block, dimensions(x), 1, isa);
+    const Argument from(x, x_format, "x", false), to(codes, codes_format, "codes", false),
+        scales(scale, scale_format, "scale", false), zeros(zero_point, zero_format, "zero_point", false);
+    nc_error_sums sums{};
+    sums.size = sizeof sums;
+    run(from.size(), [&](nc_error* error) {
+        return nc_quantization_error(from.get(), to.get(), scales.get(), zeros.get(), &settings.options, &sums, error);
+    });
+    return py::make_tuple(sums.count, sums.finite, sums.sum_x2, sums.sum_error2, sums.sum_error, sums.max_error,
+                          sums.overflowed, sums.became_zero, sums.became_nan);
+}
+
 py::list dialects() {
     py::list rows;
 #define NC_DIALECT(number, id, quotient, zero, steps, nan)                                                             \
@@ -190,6 +206,7 @@ void bind_quantize(py::module_& module) {
     module.def("dequantize", &dequantize);
     module.def("fake_quantize", &fake_quantize);
     module.def("range", &range);
+    module.def("quantization_error", &quantization_error);
     using py::literals::operator""_a;
     module.def("choose_qparams", &choose_qparams, "low"_a, "high"_a, "x_format"_a, "scale"_a, "scale_format"_a,
                "zero_point"_a, "zero_format"_a, "opts"_a, "isa"_a = py::none());

@@ -16,4 +16,5 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     python::bind_pack(module);
     python::bind_unscale(module);
     python::bind_quantize(module);
+    python::bind_quantize_entry(module);
 }

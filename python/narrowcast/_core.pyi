@@ -278,3 +278,52 @@ def choose_qparams(
     isa: str | None = None,
 ) -> None:
     """nc_choose_qparams: ranges of any shape, all arrays of the same."""
+
+def quantization_error(
+    x: _Array,
+    x_format: int,
+    codes: _Array,
+    codes_format: int,
+    scale: _Array,
+    scale_format: int,
+    zero_point: _Array | None,
+    zero_format: int,
+    block: tuple[int, ...] | None,
+    opts: _Options,
+    isa: str | None,
+) -> tuple[int, int, float, float, float, float, int, int, int]:
+    """nc_quantization_error: what cast_error returns; overflowed counts what was clipped."""
+
+def QuantPlan(
+    computed: _Options | None,
+    given: _Options,
+    granularity: int,
+    group_size: int,
+    threads: int,
+    code_dtype: np.dtype[Any],
+    code_format: int,
+    scale_dtype: np.dtype[Any],
+    scale_format: int,
+    zero_dtype: np.dtype[Any] | None,
+    zero_format: int,
+) -> object:
+    """What make_quantize's function needs to know of a QuantSpec, for its attribute _plan.
+
+    computed and given are the options of calls without and with a scale; computed None: the former are for Python.
+    granularity is 0 tensor, 1 row, 2 groups of group_size along the last axis. threads -1: the default. zero_dtype
+    None: there are no zero points.
+    """
+
+def make_quantize(
+    text: str,
+    slow: Callable[..., Any],
+    spec_type: type,
+    array_type: type,
+    sources: Sequence[tuple[np.dtype[Any], int]],
+    isa: ContextVar[str | None],
+) -> Any:
+    """The fast entry: a builtin that does the calls of a QuantSpec with a _plan and hands every other one to slow.
+
+    text as in make_astype; sources are float formats only. array_type is made of (codes, scale, zero_point, spec) and
+    gets the attributes shape and dtype.
+    """

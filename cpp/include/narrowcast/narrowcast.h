@@ -246,7 +246,8 @@ NC_API nc_status nc_cast_error(const nc_array* x, const nc_array* out, const nc_
  * The codes: one per item (signed or unsigned bytes; 16-bit items for more than 8 bits; an 8-, 6- or 4-bit float
  * format), or bytes packed along the last axis in the layout NC_LAYOUT_lsb, whose bits must end on a byte. Scales are
  * float32, float16, bfloat16 or float8_e8m0fnu; zero points int32, or float32 or float16 in the dialects whose zero is
- * a shift; row sums int32, with the shape of x without its last axis. Strides are free. Nothing may overlap. */
+ * a shift; row sums int32, with the shape of x without its last axis. Strides are free, but packed bytes lie side by side
+ * along the last axis. What is written may not overlap anything. */
 typedef struct nc_quantize_options {
     size_t size;       /* sizeof(nc_quantize_options), set by the caller */
     int32_t dialect;   /* nc_dialect */
@@ -305,6 +306,13 @@ NC_API nc_status nc_choose_qparams(const nc_array* low, const nc_array* high, in
  * Of the options threads and isa matter; all are checked. All arrays are checked before any is written. */
 NC_API nc_status nc_unscale(const nc_array* x, const nc_array* out, size_t count, float inv_scale,
                             const nc_cast_options* options, int32_t* found_inf, nc_error* error) NC_NOEXCEPT;
+
+/* Compares x with what nc_dequantize makes of its codes in float32, and adds to sums as nc_cast_error does. `overflowed`
+ * counts what was clipped: finite x beyond the value of the lowest or the highest code by more than half a step, with
+ * that code. x counts as float32. Runs on the calling thread. On an error sums is left alone. */
+NC_API nc_status nc_quantization_error(const nc_array* x, const nc_array* codes, const nc_array* scale,
+                                       const nc_array* zero_point, const nc_quantize_options* options,
+                                       nc_error_sums* sums, nc_error* error) NC_NOEXCEPT;
 
 /* Facts of one format. */
 typedef struct nc_format_info {
