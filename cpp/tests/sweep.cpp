@@ -4,6 +4,7 @@
 //
 //   sweep [--sources a,b] [--targets a,b] [--isa x,y] [--rounding a,b] [--overflow a,b] [--stride N] [--threads N]
 //         [--chunk N] [--record FILE | --against FILE] [--expect-default ISA]
+//   sweep --quantize N [--isa x,y] [--threads N]      see quantize_sweep.hpp
 //
 // Lists default to everything; the formats "narrow" are all floats but float32 and float64. --stride N: one of every N
 // patterns of 32-bit sources (default 4099); sources of 8 and 16 bits are always complete. --chunk N: items per cast
@@ -17,6 +18,7 @@
 
 #include "codec/codec.hpp"
 #include "inputs.hpp"
+#include "quantize_sweep.hpp"
 #include "support.hpp"
 
 namespace narrowcast::test {
@@ -288,6 +290,7 @@ int run(int argc, char** argv) {
     settings.isas = supported_isas();
     Tally tally;
     Digests digests;
+    uint64_t quantize_stride = 0;
     for (int i = 1; i < argc; i += 2) {
         const std::string option = argv[i];
         if (i + 1 == argc)
@@ -305,6 +308,8 @@ int run(int argc, char** argv) {
             settings.overflows = positions(overflow_names, value);
         else if (option == "--stride")
             settings.stride = positive(value);
+        else if (option == "--quantize")
+            quantize_stride = positive(value);
         else if (option == "--threads")
             settings.threads = static_cast<unsigned>(positive(value));
         else if (option == "--chunk")
@@ -327,6 +332,10 @@ int run(int argc, char** argv) {
     for (const std::string& isa : settings.isas)
         if (nc_isa_supported(isa.c_str()) == 0)
             usage("not an instruction set of this CPU and library: " + isa);
+    if (quantize_stride != 0) {
+        sweep_quantize(quantize_stride, settings.threads, settings.isas, tally);
+        return tally.finish();
+    }
     for (const int32_t src : settings.sources)
         for (const int32_t dst : settings.targets)
             if (convertible(src, dst))

@@ -9,23 +9,33 @@ namespace {
 struct ScaleVectors {
     U scale, zero, bias;
 };
-struct SameScale {
+struct OneScale {
     ScaleVectors scale;
     NC_INLINE const ScaleVectors& of(size_t) const { return scale; }
 };
+struct ShortScales {
+    const DequantizeParams& params;
+    size_t cols;
+    NC_INLINE ScaleVectors of(size_t i) const {
+        const size_t at = cols == lanes ? i / lanes : i / (2 * lanes);
+        return {splat_float(params.scale[at]), splat_float(params.zero[at]),
+                splat_float(params.bias != nullptr ? params.bias[at] : 0)};
+    }
+};
 struct ColumnScales {
     const DequantizeParams& params;
-    size_t count; // of the columns from the first one on that there are
+    size_t count; // of the columns
     NC_INLINE ScaleVectors of(size_t i) const {
-        const auto numbers_of = [&](const float* from) NC_INLINE_LAMBDA {
-            if (count - i >= lanes)
-                return load(from + i);
-            alignas(64) float padded[lanes] = {};
-            copy_some(padded, from + i, (count - i) * 4);
-            return load(padded);
-        };
-        return {numbers_of(params.scale), numbers_of(params.zero),
-                params.bias != nullptr ? numbers_of(params.bias) : splat(0)};
+        const U zeros = splat(0);
+        if (count - i >= lanes)
+            return {load(params.scale + i), load(params.zero + i),
+                    params.bias != nullptr ? load(params.bias + i) : zeros};
+        alignas(64) float padded[3][lanes] = {};
+        NC_COPY(padded[0], params.scale + i, (count - i) * 4);
+        NC_COPY(padded[1], params.zero + i, (count - i) * 4);
+        if (params.bias != nullptr)
+            NC_COPY(padded[2], params.bias + i, (count - i) * 4);
+        return {load(padded[0]), load(padded[1]), load(padded[2])};
     }
 };
 
@@ -96,16 +106,22 @@ NC_INLINE void dequantize_row(const unsigned char* from, unsigned char* to, size
 template <int32_t Kind, int32_t Hub, int32_t Direction>
 void dequantize(const void* codes, void* out, const Rectangle& r, const DequantizeParams& params,
                 bool stream) noexcept {
+    constexpr size_t src = code_bytes<Kind>(), dst = hub_bytes<Hub>();
     const bool biased = params.bias != nullptr, fused = params.fused;
-    for (size_t row = 0; row < r.rows; ++row) {
-        const unsigned char* const from = row_at(codes, r.src_step, row);
-        unsigned char* const to = row_at(out, r.dst_step, row);
-        if constexpr (Direction == along_rows) {
-            const SameScale same{{splat_float(params.scale[row]), splat_float(params.zero[row]),
-                                  splat_float(biased ? params.bias[row] : 0)}};
-            dequantize_row<Kind, Hub>(from, to, r.cols, same, biased, fused, stream);
-        } else {
-            dequantize_row<Kind, Hub>(from, to, r.cols, ColumnScales{params, r.cols}, biased, fused, stream);
+    if constexpr (Direction == along_columns) {
+        for (size_t row = 0; row < r.rows; ++row)
+            dequantize_row<Kind, Hub>(row_at(codes, r.src_step, row), row_at(out, r.dst_step, row), r.cols,
+                                      ColumnScales{params, r.cols}, biased, fused, stream);
+    } else if ((r.cols == lanes || r.cols == 2 * lanes) && r.src_step == static_cast<ptrdiff_t>(r.cols * src) &&
+               r.dst_step == static_cast<ptrdiff_t>(r.cols * dst)) { // rows that do not fill a block
+        dequantize_row<Kind, Hub>(row_at(codes, 0, 0), row_at(out, 0, 0), r.rows * r.cols, ShortScales{params, r.cols},
+                                  biased, fused, stream);
+    } else {
+        for (size_t row = 0; row < r.rows; ++row) {
+            const OneScale one{{splat_float(params.scale[row]), splat_float(params.zero[row]),
+                                splat_float(biased ? params.bias[row] : 0)}};
+            dequantize_row<Kind, Hub>(row_at(codes, r.src_step, row), row_at(out, r.dst_step, row), r.cols, one, biased,
+                                      fused, stream);
         }
     }
     if (stream)
@@ -132,30 +148,30 @@ template <bool Careful> NC_INLINE void widen(Ends& ends, U x) {
     }
 }
 
-struct RowRange {
-    float low, high;
-};
-
-template <bool Careful> NC_INLINE RowRange row_range(const unsigned char* x, size_t n) {
-    Ends ends[4] = {no_ends(), no_ends(), no_ends(), no_ends()};
+template <bool Careful> NC_INLINE Ends row_ends(const unsigned char* x, size_t n) {
+    Ends ends = no_ends();
     size_t i = 0;
-    for (; n - i >= block; i += block)
-        for (size_t k = 0; k < 4; ++k)
-            widen<Careful>(ends[k], load(x + (i + k * lanes) * 4));
+    if (n >= block) {
+        Ends more[3] = {no_ends(), no_ends(), no_ends()};
+        for (; n - i >= block; i += block) {
+            widen<Careful>(ends, load(x + i * 4));
+            for (size_t k = 1; k < 4; ++k)
+                widen<Careful>(more[k - 1], load(x + (i + k * lanes) * 4));
+        }
+        const Ends both{fmin_seen(more[0].low, more[1].low), fmax_seen(more[0].high, more[1].high)};
+        ends = {fmin_seen(fmin_seen(both.low, more[2].low), ends.low),
+                fmax_seen(fmax_seen(both.high, more[2].high), ends.high)};
+    }
     for (; n - i >= lanes; i += lanes)
-        widen<Careful>(ends[0], load(x + i * 4));
+        widen<Careful>(ends, load(x + i * 4));
     if (i < n) {
         alignas(64) float padded[lanes];
         store(padded, splat(load_as<uint32_t>(x, i)), false); // one of the values that are there
         NC_COPY(padded, x + i * 4, (n - i) * 4);
-        widen<Careful>(ends[1], load(padded));
+        widen<Careful>(ends, load(padded));
     }
-    const auto low = [&](size_t a, size_t b) NC_INLINE_LAMBDA { return fmin_seen(ends[a].low, ends[b].low); };
-    const auto high = [&](size_t a, size_t b) NC_INLINE_LAMBDA { return fmax_seen(ends[a].high, ends[b].high); };
-    return {smallest(fmin_seen(low(0, 1), low(2, 3))), largest(fmax_seen(high(0, 1), high(2, 3)))};
+    return ends;
 }
-
-NC_NOINLINE RowRange careful_range(const unsigned char* x, size_t n) { return row_range<true>(x, n); }
 
 // -0 becomes +0.
 NC_INLINE void merge(float found_low, float found_high, float& low, float& high) {
@@ -167,13 +183,44 @@ NC_INLINE bool finite_ends(float low, float high) {
     return low >= -most && high <= most;
 }
 
+// What four vectors come to, each by itself.
+NC_INLINE void smallest_of_four(const U (&a)[4], float* to) {
+    const auto both = [](U x, U y) NC_INLINE_LAMBDA { return fmin_seen(x, y); };
+    store_four(to, fold_parts(fold_quads(fold_pairs(a[0], a[1], both), fold_pairs(a[2], a[3], both), both), both));
+}
+NC_INLINE void largest_of_four(const U (&a)[4], float* to) {
+    const auto both = [](U x, U y) NC_INLINE_LAMBDA { return fmax_seen(x, y); };
+    store_four(to, fold_parts(fold_quads(fold_pairs(a[0], a[1], both), fold_pairs(a[2], a[3], both), both), both));
+}
+
+NC_NOINLINE void careful_range(const unsigned char* x, size_t n, float& low, float& high) {
+    const Ends ends = row_ends<true>(x, n);
+    low = smallest(ends.low);
+    high = largest(ends.high);
+}
+
+// Four rows at once, of which lanes are folded together; then all rows of a tile.
 void range_rows(const void* x, const Rectangle& r, float* low, float* high) noexcept {
-    for (size_t row = 0; row < r.rows; ++row) {
-        const unsigned char* const from = row_at(x, r.src_step, row);
-        RowRange found = row_range<false>(from, r.cols);
-        if (!finite_ends(found.low, found.high)) [[unlikely]]
-            found = careful_range(from, r.cols);
-        merge(found.low, found.high, low[row], high[row]);
+    alignas(64) float lows[tile_boxes], highs[tile_boxes];
+    for (size_t first = 0; first < r.rows; first += tile_boxes) {
+        const size_t rest = r.rows - first, count = rest < tile_boxes ? rest : size_t{tile_boxes};
+        for (size_t i = 0; i < count; i += 4) {
+            Ends ends[4];
+            for (size_t k = 0; k < 4; ++k)
+                ends[k] = i + k < count ? row_ends<false>(row_at(x, r.src_step, first + i + k), r.cols) : no_ends();
+            smallest_of_four({ends[0].low, ends[1].low, ends[2].low, ends[3].low}, lows + i);
+            largest_of_four({ends[0].high, ends[1].high, ends[2].high, ends[3].high}, highs + i);
+        }
+        bool finite = true;
+        for (size_t i = 0; i < count; ++i)
+            finite &= finite_ends(lows[i], highs[i]);
+        if (!finite) [[unlikely]] {
+            for (size_t i = 0; i < count; ++i)
+                if (!finite_ends(lows[i], highs[i]))
+                    careful_range(row_at(x, r.src_step, first + i), r.cols, lows[i], highs[i]);
+        }
+        for (size_t i = 0; i < count; ++i)
+            merge(lows[i], highs[i], low[first + i], high[first + i]);
     }
 }
 
@@ -200,7 +247,7 @@ NC_NOINLINE void column_ends(const unsigned char* x, const Rectangle& r, size_t 
                 if (count - i >= lanes) {
                     widen<Careful>(both, load(from));
                 } else {
-                    alignas(64) float padded[lanes] = {};
+                    alignas(64) float padded[lanes] = {}; // lanes that nobody reads
                     NC_COPY(padded, from, (count - i) * 4);
                     widen<Careful>(both, load(padded));
                 }

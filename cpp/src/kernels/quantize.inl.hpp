@@ -99,7 +99,10 @@ NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t fi
         if constexpr (has_product<Op, Hub, Item>()) {
             v.reciprocal = numbers(p.reciprocal);
             const M power_of_two = eq(band(v.factor, splat(0x7fffff)), splat(0));
-            const U own = select(power_of_two, splat(0x3f800000), splat(0x3efff000)); // 1 and 1/2 - 2^-13
+            const U reach = fadd(splat_float(static_cast<float>(1 + (rule.high > -rule.low ? rule.high : -rule.low))),
+                                 band(offset, splat(magnitude_f32)));
+            const U own = select(power_of_two, splat(0x3f800000), // 1; 1/2 - reach * 2^-22
+                                 fsub(splat(0x3f000000), fmul(reach, splat(0x34800000))));
             const U addends = band(bor(shift, zero), splat(magnitude_f32));
             const U useless = bor(addends, select(gt(band(offset, splat(magnitude_f32)), splat(0x43800000)), // 256
                                                   splat(1), select(eq(v.reciprocal, splat(0)), splat(1), splat(0))));
@@ -173,6 +176,10 @@ NC_INLINE U rounded_product(U x, U reciprocal, U& distance) {
 
 // --- many ----------------------------------------------------------------------------------------------------------
 
+// Who asks for a range first comes with x in the nearest cache, and with what follows next: it is fetched meanwhile. No
+// address is wrong for a prefetch.
+enum : size_t { prefetch_bytes = 16384 };
+
 // What all boxes have in common.
 struct Common {
     const QuantizeRule& rule;
@@ -226,6 +233,8 @@ NC_INLINE void quantize_row(const unsigned char* from, unsigned char* to, size_t
                             const Common& common, bool stream) {
     in_blocks<Item>(to, n, stream, [&](size_t i, size_t count, bool nt) NC_INLINE_LAMBDA {
         if (count == block) {
+            for (size_t k = 0; k < 4; ++k)
+                prefetch(from + i * 4 + prefetch_bytes + k * lanes * 4);
             quantize_block<Op, Hub, Item>(from + i * 4, to + i * Item, boxes, common, i, block, nt);
         } else {
             alignas(64) unsigned char in[block * 4] = {};

@@ -41,6 +41,7 @@ NC_INLINE void store_vector(void* p, __m256i a, bool stream) {
 }
 NC_INLINE void store(void* p, U a, bool stream) { store_vector(p, a, stream); }
 NC_INLINE void fence() { _mm_sfence(); }
+NC_INLINE void prefetch(const unsigned char* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
 NC_INLINE void copy_some(void* to, const void* from, size_t n) { NC_COPY(to, from, n); } // at most a few vectors
 
 NC_INLINE U band(U a, U b) { return _mm256_and_si256(a, b); }
@@ -90,6 +91,17 @@ NC_INLINE float largest(U a) {
     x = _mm_max_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
 }
+// Folds: lanes of a and of b by pairs of neighbours, then pairs by pairs, each within 16 bytes; then the 16-byte parts.
+template <class Both> NC_INLINE U fold_pairs(U a, U b, const Both& both) {
+    return both(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+}
+template <class Both> NC_INLINE U fold_quads(U a, U b, const Both& both) {
+    return both(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+}
+template <class Both> NC_INLINE U fold_parts(U a, const Both& both) {
+    return both(a, _mm256_permute2x128_si256(a, a, 1));
+}
+NC_INLINE void store_four(float* p, U a) { _mm_storeu_ps(p, _mm256_castps256_ps128(as_float(a))); }
 NC_INLINE M at_least(U a, U b) { return as_bits(_mm256_cmp_ps(as_float(a), as_float(b), _CMP_GE_OQ)); } // float32
 NC_INLINE M is_nan(U a) { return as_bits(_mm256_cmp_ps(as_float(a), as_float(a), _CMP_UNORD_Q)); }
 NC_INLINE M either(M a, M b) { return bor(a, b); }

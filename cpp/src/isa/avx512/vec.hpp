@@ -47,6 +47,7 @@ NC_INLINE void store_vector(void* p, __m512i a, bool stream) {
 }
 NC_INLINE void store(void* p, U a, bool stream) { store_vector(p, a, stream); }
 NC_INLINE void fence() { _mm_sfence(); }
+NC_INLINE void prefetch(const unsigned char* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
 NC_INLINE void copy_some(void* to, const void* from, size_t n) {
     unsigned char* dst = static_cast<unsigned char*>(to);
     const unsigned char* src = static_cast<const unsigned char*>(from);
@@ -89,6 +90,17 @@ NC_INLINE U fmin_seen(U a, U b) { return fmin(a, b); }
 NC_INLINE U fmax_seen(U a, U b) { return fmax(a, b); }
 NC_INLINE float smallest(U a) { return _mm512_reduce_min_ps(as_float(a)); }
 NC_INLINE float largest(U a) { return _mm512_reduce_max_ps(as_float(a)); }
+template <class Both> NC_INLINE U fold_pairs(U a, U b, const Both& both) {
+    return both(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+}
+template <class Both> NC_INLINE U fold_quads(U a, U b, const Both& both) {
+    return both(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+template <class Both> NC_INLINE U fold_parts(U a, const Both& both) {
+    const U halves = both(a, _mm512_shuffle_i64x2(a, a, 0x4e));
+    return both(halves, _mm512_shuffle_i64x2(halves, halves, 0xb1));
+}
+NC_INLINE void store_four(float* p, U a) { _mm_storeu_ps(p, _mm512_castps512_ps128(as_float(a))); }
 NC_INLINE M at_least(U a, U b) { return _mm512_cmp_ps_mask(as_float(a), as_float(b), _CMP_GE_OQ); }
 NC_INLINE M is_nan(U a) { return _mm512_cmp_ps_mask(as_float(a), as_float(a), _CMP_UNORD_Q); }
 NC_INLINE M either(M a, M b) { return static_cast<M>(a | b); }
@@ -141,19 +153,22 @@ NC_INLINE U to_int_or_end(U a, bool nan_high) {
 }
 struct ByteEnds {
     __m512i low, high, turn;
+    bool all; // that a byte holds
 };
 NC_INLINE ByteEnds byte_ends(int32_t low, int32_t high) {
     const int32_t turn = low < 0 ? 0 : 0x80;
     const auto bytes = [](int32_t a) { return _mm512_set1_epi8(static_cast<char>(a)); };
-    return {bytes(low - turn), bytes(high - turn), bytes(turn)};
+    return {bytes(low - turn), bytes(high - turn), bytes(turn), high - low == 255};
 }
 NC_INLINE void store_clamped_bytes(void* p, const U (&a)[4], const U (&offset)[4], const ByteEnds& ends, bool stream) {
     const __m512i turn = _mm512_srli_epi16(_mm512_slli_epi16(ends.turn, 8), 8);
     const __m512i low = _mm512_sub_epi16(_mm512_packs_epi32(offset[0], offset[1]), turn);
     const __m512i high = _mm512_sub_epi16(_mm512_packs_epi32(offset[2], offset[3]), turn);
-    const __m512i bytes = _mm512_packs_epi16(_mm512_adds_epi16(_mm512_packs_epi32(a[0], a[1]), low),
-                                             _mm512_adds_epi16(_mm512_packs_epi32(a[2], a[3]), high));
-    store_bytes(p, bxor(_mm512_min_epi8(_mm512_max_epi8(bytes, ends.low), ends.high), ends.turn), stream);
+    __m512i bytes = _mm512_packs_epi16(_mm512_adds_epi16(_mm512_packs_epi32(a[0], a[1]), low),
+                                       _mm512_adds_epi16(_mm512_packs_epi32(a[2], a[3]), high));
+    if (!ends.all)
+        bytes = _mm512_min_epi8(_mm512_max_epi8(bytes, ends.low), ends.high);
+    store_bytes(p, bxor(bytes, ends.turn), stream);
 }
 
 // Two vectors of codes below 2^16 -> 32 uint16.

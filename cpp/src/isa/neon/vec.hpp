@@ -48,6 +48,7 @@ NC_INLINE U load_half(const void* p) { return as_bits(vcvt_f32_f16(vreinterpret_
 // The baseline has no store that is worth calling non-temporal: `stream` is ignored, and there is nothing to fence.
 NC_INLINE void store(void* p, U a, bool) { store_16(p, vreinterpretq_u8_u32(a)); }
 NC_INLINE void fence() {}
+NC_INLINE void prefetch(const unsigned char*) {} // processors differ; none is known to gain
 NC_INLINE void copy_some(void* to, const void* from, size_t n) { NC_COPY(to, from, n); }
 
 NC_INLINE U band(U a, U b) { return vandq_u32(a, b); }
@@ -88,6 +89,15 @@ NC_INLINE U fmin_seen(U a, U b) { return as_bits(vminq_f32(as_float(a), as_float
 NC_INLINE U fmax_seen(U a, U b) { return as_bits(vmaxq_f32(as_float(a), as_float(b))); }
 NC_INLINE float smallest(U a) { return vminvq_f32(as_float(a)); }
 NC_INLINE float largest(U a) { return vmaxvq_f32(as_float(a)); }
+template <class Both> NC_INLINE U fold_pairs(U a, U b, const Both& both) {
+    return both(vzip1q_u32(a, b), vzip2q_u32(a, b));
+}
+template <class Both> NC_INLINE U fold_quads(U a, U b, const Both& both) {
+    const uint64x2_t x = vreinterpretq_u64_u32(a), y = vreinterpretq_u64_u32(b);
+    return both(vreinterpretq_u32_u64(vzip1q_u64(x, y)), vreinterpretq_u32_u64(vzip2q_u64(x, y)));
+}
+template <class Both> NC_INLINE U fold_parts(U a, const Both&) { return a; }
+NC_INLINE void store_four(float* p, U a) { vst1q_f32(p, as_float(a)); }
 NC_INLINE M at_least(U a, U b) { return vcgeq_f32(as_float(a), as_float(b)); }
 NC_INLINE M is_nan(U a) { return vmvnq_u32(vceqq_f32(as_float(a), as_float(a))); }
 NC_INLINE M either(M a, M b) { return vorrq_u32(a, b); }
