@@ -151,8 +151,9 @@ class QuantizeOptions:
 def _is_meant(path: Path, source: Source) -> bool:
     """Whether a file's weights are a model's: those beside a config.json that is none of a model stay."""
     config = config_beside(path)
-    if KEY in source.metadata or (config is not None and config.get(KEY) is not None):
-        where = path if KEY in source.metadata else path.parent / CONFIG_NAME
+    is_configured = config is not None and config.get(KEY) is not None
+    if is_configured or KEY in source.metadata:
+        where = path.parent / CONFIG_NAME if is_configured else path
         raise ValueError(f"{where}: says that the model is quantized already; dequantize it first")
     if config is None:
         return True
