@@ -86,6 +86,7 @@ def expect(x, name, *, granularity="tensor", axis=None, group_size=None, block_s
     """Codes, scales, zero points and values by the model, with the arguments of quantize; and the box."""
     target = target_of(name, qmin, qmax)
     block = model.block_of(x.shape, granularity, axis, group_size, block_shape)
+    block = tuple(map(min, block, x.shape))
     if symmetric is None:
         symmetric = target.signed
     scale_dtype = None if scale_dtype is None else dtype_of(scale_dtype)

@@ -131,6 +131,17 @@ def test_mse_is_the_best_of_its_grid(norm, options, name):
     assert shrunk, "the data do not tell"
 
 
+@pytest.mark.parametrize("method", ["percentile", "entropy", "mse", "minmax"])
+def test_extremes(method):
+    """The whole range of float32, and next to nothing of it: an answer, and no warning."""
+    largest = np.finfo(np.float32).max
+    for values in ([-largest, 0, 1, largest], [1e-45, -1e-45], [largest] * 3, [1, 1 + 2**-23], [np.inf, np.nan], []):
+        for name in ("int8", "uint8"):
+            q = nc.quantize(np.float32(values), name, calibration=method)
+            assert (q.scale > 0).all()
+            assert np.isfinite(q.scale).all()
+
+
 def test_mse_lowers_the_error():
     x = np.random.default_rng(3).normal(size=(64, 128)).astype(np.float32)
     by_range = nc.quantize(x, "int4", granularity="group", group_size=128)

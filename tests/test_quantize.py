@@ -285,7 +285,7 @@ def test_fake_quantize(dialect, isa):
 
 def test_threads():
     """The same as one thread, whoever shares the boxes."""
-    x = np.random.default_rng(6).normal(size=(600, 1024)).astype(np.float32)
+    x = np.random.default_rng(6).normal(size=(300, 1024)).astype(np.float32)
     for options in ({}, *GRANULARITIES.values(), {"granularity": "row", "layout": "lsb"}):
         one = nc.quantize(x, "int4", threads=1, row_sums=True, **options)
         for threads in (2, 3, 0):

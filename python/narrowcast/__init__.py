@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from narrowcast._quant.calibrate import QParams, choose_qparams
     from narrowcast._quant.collectors import Calibration
     from narrowcast._quant.dequantize import dequantize
+    from narrowcast._quant.entry import quantize
     from narrowcast._quant.error import ErrorStats, cast_error, quantization_error
     from narrowcast._quant.layouts import Layout, layouts
     from narrowcast._quant.pack import pack, repack, unpack
-    from narrowcast._quant.quantize import fake_quantize, quantize
+    from narrowcast._quant.quantize import fake_quantize
     from narrowcast._quant.scaler import LossScaler, unscale
     from narrowcast._quant.spec import QuantSpec
 else:
@@ -45,7 +46,7 @@ __version__: str = _core.version
 
 # What few programs need and costs time to import: found when first asked for.
 _LATER = {
-    "quantize": "_quant.quantize",
+    "quantize": "_quant.entry",
     "dequantize": "_quant.dequantize",
     "fake_quantize": "_quant.quantize",
     "choose_qparams": "_quant.calibrate",

@@ -138,13 +138,8 @@ def astype(
 
 def make_entry() -> Callable[..., Any]:
     """Return the compiled entry: a builtin with the signature and documentation of `astype`."""
-    code, defaults = astype.__code__, astype.__kwdefaults__ or {}
-    names = code.co_varnames
-    positional, keywords = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
-    parameters = [*names[: code.co_posonlyargcount], "/", *names[code.co_posonlyargcount : positional], "*"]
-    parameters += [f"{name}={defaults[name]!r}" for name in names[positional:keywords]]
     entry: Callable[..., Any] = _core.make_astype(
-        f"astype({', '.join(parameters)})\n--\n\n{astype.__doc__}",
+        describe(astype),
         astype,
         _formats.targets(),
         {row.code: row.dtype for row in _formats.FORMATS},
@@ -154,6 +149,19 @@ def make_entry() -> Callable[..., Any]:
         _config.chosen_isa,
     )
     return entry
+
+
+def describe(function: Any) -> str:
+    """Return the signature and documentation of a function as a builtin has them."""
+    code, defaults = function.__code__, dict(function.__kwdefaults__ or {})
+    names, positional = code.co_varnames, code.co_argcount
+    before = names[positional - len(function.__defaults__ or ()) : positional]
+    defaults |= dict(zip(before, function.__defaults__ or (), strict=True))
+    only = code.co_posonlyargcount
+    parameters = [*names[:only], *["/"] * (only > 0), *names[only:positional], "*"]
+    parameters += names[positional : positional + code.co_kwonlyargcount]
+    shown = [f"{name}={defaults[name]!r}" if name in defaults else name for name in parameters]
+    return f"{function.__name__}({', '.join(shown)})\n--\n\n{function.__doc__}"
 
 
 Modes: TypeAlias = tuple[int, int, int, int]

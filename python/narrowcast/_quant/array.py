@@ -80,8 +80,9 @@ class QuantizedArray(_Parts):
 
     def __repr__(self) -> str:
         scales = "x".join(map(str, self.scale.shape)) or "1"
-        shape = "x".join(map(str, self.shape or ())) or "one"
-        return f"<QuantizedArray {shape} {self.dtype} as {self.spec!r}: {self.nbytes} bytes, {scales} scales>"
+        shape = "x".join(map(str, self.codes.shape if self.shape is None else self.shape)) or "one"
+        dtype = "" if self.dtype is None else f"{self.dtype} "
+        return f"<QuantizedArray {shape} {dtype}as {self.spec!r}: {self.nbytes} bytes, {scales} scales>"
 
     def __reduce__(self) -> Any:
         parts: tuple[Any, ...] = tuple(self)

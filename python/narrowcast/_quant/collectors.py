@@ -7,6 +7,7 @@ are equally good. "minmax" and "mse" need no histogram: they are in calibrate.py
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -26,6 +27,7 @@ METHODS: Final[dict[str, dict[str, Any]]] = {
     "mse": {"maxshrink": 0.8, "grid": 100, "norm": 2.0},
 }
 
+_HALF: Final = np.finfo(np.float32).max / 2
 _SMOOTHING: Final = 1e-4  # what an empty bin counts, so that the divergence is finite
 
 
@@ -152,11 +154,14 @@ class Calibration:
 
 def _histogram(values: Array, bins: int, threshold: Any) -> tuple[Array, Array]:
     """Return counts and float32 edges, of [-threshold, threshold] or of all there is."""
-    span = None if threshold is None else (-threshold, threshold)
-    try:
-        counts, edges = np.histogram(values, bins, range=span)
-    except ValueError:  # numpy: a range too narrow for float32 edges of their own
-        counts, edges = np.histogram(values.astype(np.float64), bins, range=span)
+    least, most = (values.min(), values.max()) if threshold is None else (-threshold, threshold)
+    if least == most and abs(least) > 1 << 20:  # numpy takes half a unit to each side, which float32 may not hold
+        return np.array([values.size]), np.array([least, most])
+    if most <= _HALF:  # else float32 does not hold the width
+        with contextlib.suppress(ValueError):  # too narrow for so many float32 edges
+            counts, edges = np.histogram(values, bins, range=(least, most))
+            return counts, edges.astype(np.float32)
+    counts, edges = np.histogram(values.astype(np.float64), bins, range=(float(least), float(most)))
     return counts, edges.astype(np.float32)
 
 

@@ -136,6 +136,11 @@ def dequantize(
     return _torch.from_array(result, row.dtype.name) if is_tensor else result
 
 
+def shape_of(q: QuantizedArray) -> Shape:
+    """Return the shape of the values of a result."""
+    return _find_shape(_to_array(q.codes)[0], q.spec, None) if q.shape is None else q.shape
+
+
 def read_codes(q: QuantizedArray, shape: Shape) -> tuple[Array, int, Options]:
     """Return the codes of a result as the core reads them, in this shape, their format and the options."""
     array, found = _to_array(q.codes)

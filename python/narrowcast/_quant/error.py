@@ -18,7 +18,7 @@ from narrowcast._files.sums import Sums
 from narrowcast._formats import FormatLike
 from narrowcast._quant import params
 from narrowcast._quant.array import QuantizedArray
-from narrowcast._quant.dequantize import read_codes
+from narrowcast._quant.dequantize import read_codes, shape_of
 from narrowcast._quant.passes import Call
 
 _PIECE: Final = 1 << 16  # elements: what fits into a cache next to its cast
@@ -151,8 +151,9 @@ def quantization_error(x: Any, q: Any) -> ErrorStats:
     if not isinstance(q, QuantizedArray):
         raise TypeError(f"q is a {type(q).__name__}; allowed is a QuantizedArray, as quantize returns it")
     call = Call.read(x, q.spec, 1)
-    if call.source.array.shape != q.shape:
-        raise ValueError(f"x has shape {call.source.array.shape}, and q is of {q.shape}; allowed is one shape")
+    shape = shape_of(q)
+    if call.source.array.shape != shape:
+        raise ValueError(f"x has shape {call.source.array.shape}, and q is of {shape}; allowed is one shape")
     if not call.array.size:
         return _total([])
     whole = call.array.shape

@@ -74,6 +74,7 @@ class Call(NamedTuple):
                 f"x has dtype {source.format.name}, an integer format; allowed are the float formats that "
                 "narrowcast.formats() lists"
             )
+        _check_sums(spec, source.array.shape)
         array = source.array if source.array.ndim else source.array.reshape(1)
         block = block_of(spec, array.shape)
         return cls(spec, source, array, block, count_boxes(array.shape, block), workers)
@@ -143,6 +144,15 @@ class Call(NamedTuple):
             return True
         whole = self.block == self.array.shape and not sums
         return bool(whole and self.array.flags.c_contiguous and codes.flags.c_contiguous)
+
+
+def _check_sums(spec: QuantSpec, shape: Shape) -> None:
+    """Refuse sums of codes that int32 may not hold."""
+    target = spec._resolved.target
+    if spec.row_sums and shape and shape[-1] * max(map(abs, target.ends)) >= 1 << 31:
+        raise ValueError(
+            f"row_sums is True, and the last axis has {shape[-1]} codes of {target.name}; int32 may not hold their sum"
+        )
 
 
 def run_fake(call: Call, used: Params, out: Array, out_format: int) -> None:

@@ -353,7 +353,7 @@ def _read_numbers(value: Any, argument: str) -> float | tuple[float, ...] | None
 
 def _read_positive(value: Any, argument: str) -> float:
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, str | bytes) else float(value)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{argument} is {value!r}; allowed are finite numbers above 0") from None
     if not 0 < number <= 3.4028234663852886e38:
