@@ -1,6 +1,6 @@
 // Packing: the codec against bits counted one by one, every instruction set's kernels against the codec between guard
-// pages, and nc_pack and nc_unpack with all that they refuse. Golden bytes typed by hand are here and in
-// tests/test_pack.py.
+// pages, and nc_pack and nc_unpack with all that they refuse, in the layout lsb. Golden bytes typed by hand are here
+// and in tests/test_pack.py; other layouts are in pack_layout_test.cpp.
 #include "codec/packing.hpp"
 
 #include "dispatch/registry.hpp"
@@ -156,7 +156,7 @@ void kernels(Tally& tally, const KernelTable& table) {
 // --- the C interface -----------------------------------------------------------------------------------------------
 
 nc_pack_options pack_options(const char* isa = nullptr) {
-    return {sizeof(nc_pack_options), NC_LAYOUT_lsb, 0, 0, 1, isa};
+    return {sizeof(nc_pack_options), NC_LAYOUT_lsb, 0, 0, 1, isa, 0, 0};
 }
 
 nc_error no_error() {
@@ -350,13 +350,36 @@ void facts(Tally& tally) {
                         layout.least_bits >= 1 && layout.least_bits <= layout.most_bits &&
                         layout.most_bits <= most_code_bits,
                     "layout %d", count);
-        for (int32_t bits = -1; bits <= 10; ++bits) {
-            const bool has = bits >= layout.least_bits && bits <= layout.most_bits;
+        int32_t widths = 0, least = 0, most = 0;
+        for (int32_t bits = -1; bits <= 40; ++bits) {
             size_t bytes = 99;
-            tally.check(nc_packed_bytes(11, bits, layout.layout, &bytes) == (has ? NC_OK : NC_ERROR_ARGUMENT) &&
-                            bytes == (has ? stream_bytes(11, bits) : 99),
-                        "11 codes of %d bits in %s", bits, layout.name);
+            const int32_t granule = nc_layout_granule(layout.layout, bits);
+            const bool has = bits >= 1 && bits <= 8 && (layout.widths >> bits & 1) != 0;
+            tally.check(has == (nc_packed_bytes(0, bits, layout.layout, &bytes) == NC_OK) && has == (granule > 0) &&
+                            bytes == (has ? 0 : 99),
+                        "codes of %d bits in %s", bits, layout.name);
+            if (!has)
+                continue;
+            widths |= 1 << bits;
+            least = least == 0 ? bits : least;
+            most = bits;
+            const auto n = static_cast<size_t>(granule), word = static_cast<size_t>(layout.word_bits / 8);
+            size_t one = 0, more = 0;
+            nc_packed_bytes(n, bits, layout.layout, &bytes);
+            nc_packed_bytes(1, bits, layout.layout, &one);
+            nc_packed_bytes(3 * n + 1, bits, layout.layout, &more);
+            tally.check(bytes % word == 0 && bytes * 8 >= n * static_cast<size_t>(bits) && more == 3 * bytes + one,
+                        "%zu codes of %d bits fill %zu bytes of %s", n, bits, bytes, layout.name);
         }
+        tally.check(widths == layout.widths && least == layout.least_bits && most == layout.most_bits &&
+                        (layout.word_bits == 8 || layout.word_bits == 32) && layout.axis >= -2 && layout.axis <= 0 &&
+                        layout.inner_codes >= 1,
+                    "facts of %s", layout.name);
+    }
+    for (int32_t bits = 1; bits <= 8; ++bits) {
+        size_t bytes = 99;
+        tally.check(nc_packed_bytes(11, bits, NC_LAYOUT_lsb, &bytes) == NC_OK && bytes == stream_bytes(11, bits),
+                    "11 codes of %d bits", bits);
     }
     tally.check(count >= 1 && nc_layout_at(-1) == NC_LAYOUT_INVALID, "positions of layouts");
     tally.check(nc_layout_from_name("lsb") == NC_LAYOUT_lsb && nc_layout_from_name("LSB") == NC_LAYOUT_INVALID &&

@@ -7,6 +7,7 @@
 
 #include "api/error.hpp"
 #include "api/format_table.hpp"
+#include "api/options.hpp"
 
 namespace narrowcast {
 namespace {
@@ -25,30 +26,12 @@ bool multiply(uint64_t a, uint64_t b, uint64_t& product) noexcept {
 }
 
 nc_status read_options(const nc_cast_options* given, nc_error* error, nc_cast_options& options) noexcept {
+    using O = nc_cast_options;
     options = {sizeof options, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0, 0, 1, 0, nullptr, nullptr};
-    if (given == nullptr)
-        return NC_OK;
-    if (given->size == sizeof options) {
-        options = *given;
-    } else {
-        if (given->size < sizeof given->size || given->size > sizeof options)
-            return fail(error, NC_ERROR_ARGUMENT,
-                        "options.size is %zu; it must be sizeof(nc_cast_options), which is %zu in this library",
-                        given->size, sizeof options);
-        // An older caller's struct ends early: whole fields that it has are read, the rest keep their defaults.
-#define NC_READ(field)                                                                                                 \
-    if (given->size >= offsetof(nc_cast_options, field) + sizeof given->field)                                         \
-    options.field = given->field
-        NC_READ(rounding);
-        NC_READ(overflow);
-        NC_READ(seed);
-        NC_READ(offset);
-        NC_READ(threads);
-        NC_READ(reserved);
-        NC_READ(isa);
-        NC_READ(lost);
-#undef NC_READ
-    }
+    if (const nc_status status =
+            copy_options(given, "options", "nc_cast_options", error, options, &O::rounding, &O::overflow, &O::seed,
+                         &O::offset, &O::threads, &O::reserved, &O::isa, &O::lost))
+        return status;
     if (options.rounding < NC_NEAREST_EVEN || options.rounding > NC_STOCHASTIC)
         return fail(error, NC_ERROR_ARGUMENT, "options.rounding is %d; it must be an nc_rounding, 0 to %d",
                     options.rounding, NC_STOCHASTIC);

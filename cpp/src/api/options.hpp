@@ -17,6 +17,10 @@ nc_status copy_options(const Options* given, const char* argument, const char* t
     if (given->size < sizeof given->size || given->size > sizeof options)
         return fail(error, NC_ERROR_ARGUMENT, "%s.size is %zu; it must be sizeof(%s), which is %zu in this library",
                     argument, given->size, type, sizeof options);
+    if (given->size == sizeof options) {
+        options = *given;
+        return NC_OK;
+    }
     const auto take = [&](auto member) {
         const char* const field = reinterpret_cast<const char*>(&(options.*member));
         const size_t end =

@@ -148,9 +148,11 @@ void write_strips_unit(const PackedArray& a, unsigned char* packed, size_t unit,
     size_t have = 0;
     for (size_t i = 0; i < s.strips; ++i) {
         const size_t at = first + i * s.columns;
-        const size_t count = at < lines ? std::min(n, lines - at) : 0;
+        if (at >= lines)
+            break;
+        const size_t count = std::min(n, lines - at);
         memcpy(tile + i * pack_span, fetch(source, block / s.blocks * lines + at, count, scratch), count);
-        have = count != 0 ? i * pack_span + count : have;
+        have = i * pack_span + count;
     }
     // A strip that ends early is the last one, so the codes that there are come first.
     join_strips(a, tile, pack_span, have, n, packed + block * s.columns + begin);

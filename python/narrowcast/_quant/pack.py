@@ -278,7 +278,7 @@ def repack(
     >>> words.shape
     (1, 8)
     >>> awq = nc.repack(words, "uint4", "gptq", "awq", shape=(8, 8))
-    >>> [hex(word) for word in awq[:, 0] % 2**32][:2]
+    >>> [hex(word) for word in awq.view(np.uint32)[:2, 0]]
     ['0x75316420', '0xfdb9eca8']
     """
     source, target_row = find_layout(from_layout, "from_layout"), find_layout(to_layout, "to_layout")
