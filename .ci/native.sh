@@ -77,7 +77,7 @@ new_test_venv() {
 
 # Every vector instruction set against the scalar codec: all 2^32 float32 inputs at nearest-even, 1/16 of them and every
 # rounding boundary in the other modes; every set, the scalar one too, with every source; and arrays that are long enough
-# for stores that pass by the caches.
+# for stores that pass by the caches. Quantization to int8: every float32 input where codes change, in each arithmetic.
 leg_sweep() {
     local vector f32='--sources float32 --targets narrow --overflow ieee,saturate'
     vector=$(required_isas | sed 's/,scalar$//')
@@ -86,5 +86,6 @@ leg_sweep() {
     "$BUILD/gcc/sweep" $f32 --rounding nearest_even --isa "$vector" --stride 1
     "$BUILD/gcc/sweep" $f32 --rounding toward_zero,up,down,nearest_away,stochastic --isa "$vector" --stride 16
     "$BUILD/gcc/sweep"
+    "$BUILD/gcc/sweep" --quantize 1
     "$BUILD/gcc/sweep" $f32 --rounding nearest_even --stride 64 --chunk 67108864 --threads 1
 }

@@ -41,7 +41,8 @@ constexpr float clamped(float value, float low, float high) {
     return value >= high ? high : value >= low ? value : low;
 }
 
-constexpr float magnitude_of(float low, float high) { return std::max(-low, high); }
+// In this order a box of zeros gives +0: of equals std::max takes the first.
+constexpr float magnitude_of(float low, float high) { return std::max(high, -low); }
 
 // (high - low) / divisor, both steps rounded; in float64 where the difference overflows.
 template <int32_t Hub> constexpr float over(float low, float high, float divisor) {
