@@ -42,7 +42,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "bench",
         help="check the bits, then time casts and quantization against the memory limit and other libraries",
         description="Check the bits, then time casts, quantization and packing against the memory limit and every "
-        "other library found. Without options: under 4 minutes and 1 GB of memory.",
+        "other library found. Without options: under 4 minutes and 1.2 GB of memory.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
