@@ -191,3 +191,20 @@ def test_many_dimensions(isa):
     expected = nc.quantize(flat, "int8", granularity="row")
     assert same(q.codes.transpose(0, 1, 4, 2, 3, 5).reshape(18, -1), expected.codes)
     assert same(q.scale.ravel(), expected.scale.ravel())
+
+
+def test_overlap_of_what_a_prepared_spec_writes():
+    """The compiled entry sees it, too."""
+    spec = nc.QuantSpec("uint8")
+    for kind, x, (codes, scale, zero), _ in overlapping():
+        if scale.size != 1:
+            scale, zero = scale[:1], zero[:1]
+        memory = x
+        while memory.base is not None:
+            memory = memory.base
+        before = memory.copy()
+        given = {"scale": np.float32([[0.5]]), "zero_point": np.int32([[3]])}
+        for options in ({}, given):
+            with pytest.raises(ValueError, match="overlap"):
+                nc.quantize(x, spec, out=(codes, scale, zero), **options)
+            assert np.array_equal(memory, before), kind

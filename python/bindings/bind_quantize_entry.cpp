@@ -1,7 +1,7 @@
 // The hot entry of quantize, called straight through METH_FASTCALL: an ndarray in native byte order, a prepared
-// QuantSpec, scales that are computed per row, per group of the last axis or for all of it, or given as float32; ndarrays
-// as out=. It decides nothing: any call that is not exactly this, and any call the core refuses, goes on unchanged to
-// the Python function `slow`, which checks, explains and raises.
+// QuantSpec, scales that are computed per row, per group of the last axis or for all of it, or given as float32;
+// ndarrays as out=. It decides nothing: any call that is not exactly this, and any call the core refuses, goes on
+// unchanged to the Python function `slow`, which checks, explains and raises.
 #include <array>
 #include <atomic>
 #include <cmath>
@@ -190,6 +190,9 @@ bool read_out(const Entry& entry, const Plan& plan, const Request& request, cons
     if (PyTuple_GET_SIZE(out) < 3 || (is_result && !says_so(entry, out, shapes, request.x))) {
         return false;
     }
+    if (PyTuple_GET_SIZE(out) > 3 && PyTuple_GET_ITEM(out, 3) != request.spec) {
+        return false; // codes of one spec would be read as another's, unless Python finds them equal
+    }
     arrays.codes = usable(PyTuple_GET_ITEM(out, 0), plan.code_dtype, shapes.codes, shapes.ndim);
     arrays.scale = usable(PyTuple_GET_ITEM(out, 1), plan.scale_dtype, shapes.boxes, shapes.ndim);
     PyObject* const zero = PyTuple_GET_ITEM(out, 2);
@@ -269,6 +272,30 @@ bool are_numbers(PyObject* given, int type, PyArrayObject* to, const Good& good)
     return all_good;
 }
 
+// Whether two arrays lie apart; what is between elements counts as theirs.
+bool lie_apart(PyArrayObject* a, PyArrayObject* b) noexcept {
+    const auto ends = [](PyArrayObject* array) {
+        auto low = reinterpret_cast<std::intptr_t>(PyArray_DATA(array)), high = low + PyArray_ITEMSIZE(array);
+        for (int axis = 0; axis < PyArray_NDIM(array); ++axis) {
+            const std::intptr_t reach = (PyArray_DIM(array, axis) - 1) * PyArray_STRIDE(array, axis);
+            (reach < 0 ? low : high) += reach;
+        }
+        return std::pair{low, high};
+    };
+    const auto [a_low, a_high] = ends(a);
+    const auto [b_low, b_high] = ends(b);
+    return a_high <= b_low || b_high <= a_low;
+}
+
+// The core is shown given numbers in place of those of out=, so it does not see whether there is room for them.
+bool has_room(const Request& request, const Arrays& arrays) noexcept {
+    const auto alone = [&](PyArrayObject* array) {
+        return array == nullptr || (lie_apart(array, request.x) && lie_apart(array, arrays.codes));
+    };
+    return alone(arrays.scale) && alone(arrays.zero) &&
+           (arrays.zero == nullptr || lie_apart(arrays.scale, arrays.zero));
+}
+
 void take_numbers(PyObject* given, PyArrayObject* to) noexcept {
     std::memmove(PyArray_DATA(to), PyArray_DATA(reinterpret_cast<PyArrayObject*>(given)),
                  static_cast<std::size_t>(PyArray_NBYTES(to)));
@@ -334,7 +361,8 @@ PyObject* convert(const Entry& entry, const Request& request, const Plan& plan) 
         taken = are_numbers<float>(request.scale, NPY_FLOAT32, arrays.scale,
                                    [](float scale) { return scale > 0 && std::isfinite(scale); }) &&
                 (arrays.zero == nullptr || are_numbers<std::int32_t>(request.zero_point, NPY_INT32, arrays.zero,
-                                                                     [](std::int32_t) { return true; }));
+                                                                     [](std::int32_t) { return true; })) &&
+                has_room(request, arrays);
     }
     const char* const name = isa != nullptr && isa != Py_None ? PyUnicode_AsUTF8(isa) : nullptr;
     taken = taken && run(plan, given ? plan.given : *plan.computed, request, entry.sources[number], shapes, arrays,
