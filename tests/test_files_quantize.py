@@ -5,6 +5,8 @@ test_files_quantize_trouble.py.
 
 import json
 import math
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import files
 import files_quantized as fq
 import narrowcast as nc
 from files_quantized import Case
+from narrowcast._files import crew
 
 CASES = [
     Case(),
@@ -81,6 +84,23 @@ def test_threads_and_pieces_change_nothing(tmp_path, monkeypatch):
         for end in ("", "-back"):
             one, three = (tmp_path / f"{name}{end}.safetensors" for name in ("one", "three"))
             assert one.read_bytes() == three.read_bytes()
+
+
+def test_all_threads_have_the_chosen_instruction_set(small_pieces, tmp_path, monkeypatch):
+    """Of the caller's context, which threads do not share by themselves."""
+    source = files.write(tmp_path / "a.safetensors", fq.weights())
+    seen, do = set(), crew.Worker.do
+
+    def look(self, piece):
+        seen.add((threading.current_thread(), nc.isa()))
+        time.sleep(0.01)
+        return do(self, piece)
+
+    monkeypatch.setattr(crew.Worker, "do", look)
+    with nc.use_isa("scalar"):
+        nc.quantize_file(source, tmp_path / "b.safetensors", "int8", threads=3)
+    assert {name for _, name in seen} == {"scalar"}
+    assert len(seen) == 3
 
 
 @pytest.mark.parametrize("calibration", ["mse", "percentile", "entropy"])

@@ -11,6 +11,7 @@ import pytest
 import files_quantized as fq
 import narrowcast as nc
 from narrowcast import cli
+from narrowcast._files import quantized_entry
 from test_docs import FLAGS, ROOT, commands
 
 PAGE = ROOT / "docs" / "quantize-a-model.md"
@@ -56,6 +57,12 @@ def test_the_examples(home):
     failed, tried = doctest.testfile(str(PAGE), module_relative=False, optionflags=FLAGS)
     assert failed == 0
     assert tried > 9
+
+
+def test_the_docstrings():
+    failed, tried = doctest.testmod(quantized_entry, optionflags=FLAGS)
+    assert failed == 0
+    assert tried > 10
 
 
 def test_the_links():

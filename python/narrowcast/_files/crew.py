@@ -11,7 +11,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
@@ -141,7 +143,7 @@ class _Crew:
             return
         self._pieces = chain((first,), pieces)
         self._stopped = False
-        others = [_Thread(self._work) for _ in range(workers - 1)]
+        others = [_Thread(partial(copy_context().run, self._work)) for _ in range(workers - 1)]  # with the caller's ISA
         interrupt: BaseException | None = None
         try:
             for thread in others:

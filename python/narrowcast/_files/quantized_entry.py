@@ -120,7 +120,7 @@ def quantize_file(
     >>> report = nc.quantize_file(folder / "a.safetensors", folder / "b.safetensors", "int8")
     >>> found = nc.load_file(folder / "b.safetensors")
     >>> found["up_proj.weight"], found["up_proj.weight_scale"]
-    (array([[  32,  -64,   96, -128]], dtype=int8), array([[0.03137255]], dtype=float32))
+    (array([[  32,  -64,   96, -127]], dtype=int8), array([[0.03137255]], dtype=float32))
     """
     scheme = _read_scheme(dtype, granularity, group_size, block_shape, symmetric, format, dynamic_activations)
     scale = None if scale_dtype is None else _formats.find(scale_dtype, "scale_dtype")[0].name
@@ -225,7 +225,7 @@ def dequantize_file(
     >>> report = nc.quantize_file(folder / "a.safetensors", folder / "b.safetensors", "int8")
     >>> report = nc.dequantize_file(folder / "b.safetensors", folder / "c.safetensors", "bfloat16")
     >>> nc.load_file(folder / "c.safetensors")
-    {'up_proj.weight': array([[1.00781, -2.01562, 3.01562, -4.03125]], dtype=bfloat16)}
+    {'up_proj.weight': array([[1.00781, -2.01562, 3.01562, -3.98438]], dtype=bfloat16)}
     """
     to = None if dtype is None else _formats.find_float(dtype, "dtype")[0].name
     how = How(threads, force, dry_run, follow_symlinks, rank, world, dask, ray, progress)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -43,8 +44,12 @@ _CONV1D: Final = ("clvp", "decision_transformer", "gpt2", "imagegpt", "openai-gp
 
 def is_linear(name: str) -> bool:
     """Whether a tensor of this name and of two dimensions is taken for the weight of a linear layer."""
-    parts = name.lower().removesuffix(CODES).split(".")
-    return name.endswith(CODES) and not any(fnmatchcase(part, word) for part in parts for word in NOT_LINEAR)
+    return name.endswith(CODES) and not any(map(_says_otherwise, name.removesuffix(CODES).split(".")))
+
+
+@lru_cache(4096)  # models have many names of few parts
+def _says_otherwise(part: str) -> bool:
+    return any(fnmatchcase(part.lower(), word) for word in NOT_LINEAR)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class TensorReport:
     seconds : float
         Time spent on it, added over threads.
     sums : Sums or None
-        What the cast did to its values; None if it was copied.
+        What the cast did to its values; None if it was copied, or dequantized.
     file : str
         The file it lies in, relative to the directory that was cast.
     sources, targets : tuple of str
@@ -204,8 +204,9 @@ def _row(name: str, tensors: Sequence[TensorReport], rate: str, measured: bool) 
     row += [human_bytes(sum(t.bytes_before for t in tensors)), human_bytes(sum(t.bytes_after for t in tensors))]
     if measured:
         cast = any(tensor.sums is not None for tensor in tensors)
+        same = all(tensor.source_format == tensor.target_format for tensor in tensors)
         counts = [str(sums.overflowed), str(sums.zeroed), str(sums.became_nan)] if cast else ["", "", ""]
-        row += [rate, _sqnr(sums.sqnr) if cast else "copied", *counts]
+        row += [rate, _sqnr(sums.sqnr) if cast else "copied" if same else "", *counts]
     return row
 
 
