@@ -7,30 +7,28 @@
 namespace narrowcast {
 namespace {
 
-// In place is the usual case, in which a plain loop over memory is not vectorised: hence steps of one vector, loaded as
-// a whole before it is stored, in three loops that compilers turn into three instructions.
-template <bool Multiply> bool unscale_doubles(const void* src, void* dst, size_t n, double factor) {
+// A vector of float64, each times factor. Compilers make one instruction of it.
+NC_INLINE U multiply_doubles(U a, double factor) {
+    double x[lanes / 2];
+    NC_COPY(x, &a, sizeof x);
+    for (double& value : x)
+        value *= factor;
+    NC_COPY(&a, x, sizeof x);
+    return a;
+}
+
+template <bool Multiply> bool unscale_doubles(const void* src, void* dst, size_t n, double factor, bool stream) {
     bool found = false;
-    run<8, 8>(src, dst, n, false,
-              [&found, factor](const unsigned char* from, unsigned char* to, bool) NC_INLINE_LAMBDA {
+    run<8, 8>(src, dst, n, stream,
+              [&found, factor](const unsigned char* from, unsigned char* to, bool nt) NC_INLINE_LAMBDA {
                   U high = splat(0);
-                  for (size_t at = 0; at < block * 8; at += lanes * 4)
-                      high = max_u(high, band(upper_halves(load(from + at)), splat(magnitude_f32)));
+                  for (size_t at = 0; at < block * 8; at += lanes * 4) {
+                      const U x = load(from + at);
+                      high = max_u(high, band(upper_halves(x), splat(magnitude_f32)));
+                      store(to + at, Multiply ? multiply_doubles(x, factor) : x, nt);
+                  }
                   if (any(gt(high, splat(0x7fefffff)))) [[unlikely]] // beyond the upper half of the largest number
                       found = true;
-                  for (size_t at = 0; at < block * 8; at += lanes * 4) {
-                      if constexpr (Multiply) {
-                          double x[lanes / 2];
-                          for (size_t k = 0; k < lanes / 2; ++k)
-                              x[k] = load_as<double>(from + at, k);
-                          for (size_t k = 0; k < lanes / 2; ++k)
-                              x[k] *= factor;
-                          for (size_t k = 0; k < lanes / 2; ++k)
-                              store_as(to + at, k, x[k]);
-                      } else {
-                          store(to + at, load(from + at), false);
-                      }
-                  }
               });
     return found;
 }
@@ -85,7 +83,8 @@ template <int32_t Format> bool unscale(const void* src, void* dst, size_t n, flo
     const bool multiply = inv_scale < 1.0f || inv_scale > 1.0f;
     if constexpr (Format == NC_FORMAT_f64) {
         const double factor = static_cast<double>(inv_scale);
-        return multiply ? unscale_doubles<true>(src, dst, n, factor) : unscale_doubles<false>(src, dst, n, factor);
+        return multiply ? unscale_doubles<true>(src, dst, n, factor, stream)
+                        : unscale_doubles<false>(src, dst, n, factor, stream);
     } else {
         return multiply ? unscale_floats<Format, true>(src, dst, n, inv_scale, stream)
                         : unscale_floats<Format, false>(src, dst, n, inv_scale, stream);
