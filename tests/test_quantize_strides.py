@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import narrowcast as nc
+from narrowcast._quant.quantize import quantize
 from quantize_cases import GRANULARITIES, dtype_of, same
 
 SHAPE = (6, 5, 32)
@@ -53,6 +54,33 @@ def test_sources(granularity, source, isa):
             assert same(nc.fake_quantize(same_values, name, **options), grid), kind
             given = nc.quantize(same_values, name, layout=layout, scale=q.scale, zero_point=q.zero_point, **options)
             assert same(given.codes, expected.codes), kind
+
+
+@pytest.mark.parametrize("source", ["float32", "float16", "float8_e5m2"])
+def test_prepared_specs(source, isa):
+    """The compiled entry and the function behind it: new results, and out=."""
+    x = np.nan_to_num(values().astype(np.float32)).astype(dtype_of(source))
+    for name, options in itertools.product(
+        ("int8", "uint4", "float8_e4m3fn"), ({}, {"granularity": "row"}, {"granularity": "group", "group_size": 12})
+    ):
+        for layout, threads in ((None, None), ("lsb", 2)):
+            spec = nc.QuantSpec(name, layout=layout, threads=threads, **options)
+            expected = quantize(x, spec)
+            out = nc.quantize(x, spec)
+            given = {"scale": expected.scale, "zero_point": expected.zero_point}
+            for kind, same_values in placed(x):
+                for q in (
+                    nc.quantize(same_values, spec),
+                    nc.quantize(same_values, spec, out=out),
+                    nc.quantize(same_values, spec, **given),
+                    nc.quantize(same_values, spec, **given, out=out),
+                ):
+                    assert (q.shape, q.dtype, q.spec) == (x.shape, x.dtype, spec)
+                    for got, wanted in zip(q[:3], expected[:3], strict=True):
+                        assert got is wanted is None or same(got, wanted), kind
+                for part in out[:3]:
+                    if part is not None:
+                        part[...] = 1
 
 
 def test_broadcast_values():
