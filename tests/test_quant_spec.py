@@ -82,6 +82,22 @@ def test_a_spec_that_holds_scales():
     assert nc.quantize(x, spec, scale=[1.0, 1.0]).scale.ravel().tolist() == [1, 1], "the call comes first"
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"scale": -1.0}, ValueError, "^scale is -1.0; allowed are finite float32 numbers above 0"),
+        ({"scale": (1.0, np.inf)}, ValueError, "^scale is inf"),
+        ({"scale": "abc"}, TypeError, "^scale is a str; a QuantSpec holds numbers"),
+        ({"scale": [[1.0]]}, TypeError, "^scale is a list; a QuantSpec holds numbers"),
+        ({"scale": object()}, TypeError, "^scale is a object"),
+        ({"zero_point": 3}, ValueError, "^zero_point is 3, and scale is None"),
+    ],
+)
+def test_scales_that_a_spec_does_not_hold(options, error, words):
+    with pytest.raises(error, match=words):
+        nc.QuantSpec("uint8", **options)
+
+
 def test_a_result_is_a_tuple():
     x = hard()
     q = nc.quantize(x, "uint8", granularity="row")

@@ -72,7 +72,8 @@ def dequantize(
     Returns
     -------
     ndarray or torch.Tensor
-        `out` if it was given. The product is rounded to float32 and then to `dtype`.
+        `out` if it was given. The product is rounded to float32 and then to `dtype`; with dialect ``"quanto"`` first
+        to the dtype of the scale, as there.
 
     Raises
     ------

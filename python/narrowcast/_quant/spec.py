@@ -9,11 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, fields
-from operator import index
 from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from narrowcast import _config, _core, _formats
 from narrowcast._formats import Format, FormatLike
+from narrowcast._quant.checks import (
+    check_bool,
+    check_choice,
+    read_dtype,
+    read_extent,
+    read_index,
+    read_numbers,
+    read_positive,
+)
 from narrowcast._quant.collectors import Calibration
 from narrowcast._quant.target import DIALECTS, LAYOUTS, LSB, Dialect, Target, find_target
 
@@ -133,8 +141,8 @@ class QuantSpec:
     def __post_init__(self) -> None:
         target = find_target(self.dtype, "dtype")
         self._set("dtype", target.name)
-        _check_choice(self.granularity, GRANULARITIES, "granularity")
-        _check_choice(self.dialect, tuple(DIALECTS), "dialect")
+        check_choice(self.granularity, GRANULARITIES, "granularity")
+        check_choice(self.dialect, tuple(DIALECTS), "dialect")
         self._set("axis", _read_axis(self))
         self._set("group_size", _read_group(self))
         self._set("block_shape", _read_block(self))
@@ -142,12 +150,12 @@ class QuantSpec:
             self._set(name, _read_end(self, name, target))
         self._set("calibration", Calibration.read(self.calibration))
         for name, allowed in (("scale_dtype", SCALE_DTYPES), ("compute_dtype", COMPUTE_DTYPES)):
-            self._set(name, _read_dtype(getattr(self, name), name, allowed))
+            self._set(name, read_dtype(getattr(self, name), name, allowed))
         if self.scale_max is not None:
-            self._set("scale_max", _read_positive(self.scale_max, "scale_max"))
+            self._set("scale_max", read_positive(self.scale_max, "scale_max"))
         self._set("threshold", _read_threshold(self))
         for name in ("symmetric", "row_sums"):
-            _check_bool(getattr(self, name), name, name == "symmetric")
+            check_bool(getattr(self, name), name, name == "symmetric")
         if self.row_sums and target.is_float:
             raise ValueError(f"row_sums is True; allowed with integer codes only, and dtype is {target.name}")
         if self.layout is not None:
@@ -155,8 +163,11 @@ class QuantSpec:
         if self.threads is not None:
             self._set("threads", _config.check_threads(self.threads, "threads"))
         _check_dialect(self, target)
-        self._set("scale", _read_numbers(self.scale, "scale"))
-        self._set("zero_point", _read_numbers(self.zero_point, "zero_point"))
+        self._set("scale", read_numbers(self.scale, "scale"))
+        for number in self.scale if isinstance(self.scale, tuple) else (self.scale,):
+            if number is not None:
+                read_positive(number, "scale")
+        self._set("zero_point", read_numbers(self.zero_point, "zero_point"))
         if self.zero_point is not None and self.scale is None:
             raise ValueError(f"zero_point is {self.zero_point!r}, and scale is None; allowed with a given scale only")
         self._set("_resolved", _resolve(self, target))
@@ -251,7 +262,7 @@ def _check_dialect(spec: QuantSpec, target: Target) -> None:
 
 
 def _check_layout(spec: QuantSpec, target: Target) -> None:
-    _check_choice(spec.layout, tuple(LAYOUTS), "layout")
+    check_choice(spec.layout, tuple(LAYOUTS), "layout")
     if target.bits > 8:
         raise ValueError(f"layout is {spec.layout!r}, and dtype is {target.name}; allowed are codes of up to 8 bits")
     if spec.dialect == "fbgemm":
@@ -275,8 +286,8 @@ def _read_axis(spec: QuantSpec) -> int | tuple[int, ...] | None:
     if isinstance(axis, tuple | list):
         if spec.granularity == "group" or not axis:
             raise ValueError(f"axis is {axis!r}, and granularity is {spec.granularity!r}; allowed is an integer")
-        return tuple(_read_index(one, "axis") for one in axis)
-    return _read_index(axis, "axis")
+        return tuple(read_index(one, "axis") for one in axis)
+    return read_index(axis, "axis")
 
 
 def _read_group(spec: QuantSpec) -> int | None:
@@ -286,7 +297,7 @@ def _read_group(spec: QuantSpec) -> int | None:
         return None
     if spec.group_size is None:
         raise ValueError("group_size is None; granularity='group' needs the number of elements of a group")
-    return _read_extent(spec.group_size, "group_size")
+    return read_extent(spec.group_size, "group_size")
 
 
 def _read_block(spec: QuantSpec) -> tuple[int, int] | None:
@@ -297,7 +308,7 @@ def _read_block(spec: QuantSpec) -> tuple[int, int] | None:
         return None
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise ValueError(f"block_shape is {given!r}; allowed with granularity='block' are two integers, as (128, 128)")
-    return _read_extent(given[0], "block_shape[0]"), _read_extent(given[1], "block_shape[1]")
+    return read_extent(given[0], "block_shape[0]"), read_extent(given[1], "block_shape[1]")
 
 
 def _read_end(spec: QuantSpec, name: str, target: Target) -> int | None:
@@ -306,7 +317,7 @@ def _read_end(spec: QuantSpec, name: str, target: Target) -> int | None:
         return None
     if target.is_float:
         raise ValueError(f"{name} is {value!r}; allowed with integer codes only, and dtype is {target.name}")
-    end, (low, high) = _read_index(value, name), target.ends
+    end, (low, high) = read_index(value, name), target.ends
     if not low <= end <= high:
         raise ValueError(f"{name} is {end}; allowed with {target.name} are {low} to {high}")
     first = low if spec.qmin is None else spec.qmin
@@ -317,15 +328,6 @@ def _read_end(spec: QuantSpec, name: str, target: Target) -> int | None:
     return end
 
 
-def _read_dtype(value: Any, argument: str, allowed: tuple[str, ...]) -> str | None:
-    if value is None:
-        return None
-    row, _ = _formats.find(value, argument)
-    if row.name not in allowed:
-        raise TypeError(f"{argument} is {row.name}; allowed are {', '.join(allowed)}")
-    return row.name
-
-
 def _read_threshold(spec: QuantSpec) -> float:
     given: Any = spec.threshold
     if not isinstance(given, int | float) or not 0 <= given < math.inf:
@@ -333,55 +335,3 @@ def _read_threshold(spec: QuantSpec) -> float:
     if spec.threshold and spec.dialect != "llm_int8":
         raise ValueError(f"threshold is {spec.threshold!r}; allowed with dialect='llm_int8' only")
     return float(spec.threshold)
-
-
-def _read_numbers(value: Any, argument: str) -> float | tuple[float, ...] | None:
-    """Return one number or a tuple of them, which a spec can hold and be hashed with."""
-    if value is None or isinstance(value, int | float):
-        return value
-    try:
-        listed = value.tolist() if hasattr(value, "tolist") else list(value)
-        if isinstance(listed, list):
-            return tuple(one if isinstance(one, int) else float(one) for one in listed)
-        return listed if isinstance(listed, int) else float(listed)
-    except TypeError:
-        raise TypeError(
-            f"{argument} is a {type(value).__name__}; a QuantSpec holds numbers and sequences of numbers; pass other "
-            "arrays to the call"
-        ) from None
-
-
-def _read_positive(value: Any, argument: str) -> float:
-    try:
-        number = math.nan if isinstance(value, str | bytes) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{argument} is {value!r}; allowed are finite numbers above 0") from None
-    if not 0 < number <= 3.4028234663852886e38:
-        raise ValueError(f"{argument} is {value!r}; allowed are finite float32 numbers above 0")
-    return number
-
-
-def _read_index(value: Any, argument: str) -> int:
-    try:
-        return index(value)
-    except TypeError:
-        raise TypeError(f"{argument} is {value!r}; allowed are integers") from None
-
-
-def _read_extent(value: Any, argument: str) -> int:
-    extent = _read_index(value, argument)
-    if not 1 <= extent < 1 << 63:
-        raise ValueError(f"{argument} is {extent}; allowed are integers from 1")
-    return extent
-
-
-def _check_bool(value: object, argument: str, may_be_none: bool) -> None:
-    if not isinstance(value, bool) and not (value is None and may_be_none):
-        raise TypeError(
-            f"{argument} is {value!r}; allowed are True{', False and None' if may_be_none else ' and False'}"
-        )
-
-
-def _check_choice(given: object, allowed: tuple[str, ...], argument: str) -> None:
-    if not isinstance(given, str) or given not in allowed:
-        raise ValueError(f"{argument} is {given!r}; allowed are {', '.join(allowed)}")
