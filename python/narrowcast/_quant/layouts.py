@@ -6,6 +6,7 @@ The rows come from the compiled core, which also says how many bytes a line take
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from math import prod
 from operator import index
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -74,6 +75,10 @@ class CodeType(NamedTuple):
 
 LAYOUTS: Final = {row[0]: Layout(*row) for row in _core.layouts()}
 INTEGER_NAME: Final = re.compile(r"(u?)int([1-8])")
+_WORD_DTYPES: Final[dict[int, tuple[_formats.DType, ...]]] = {
+    8: (np.dtype(np.uint8), np.dtype(np.int8)),
+    32: (np.dtype(np.int32), np.dtype(np.uint32)),
+}
 _PACKED_FLOATS: Final = ("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn")
 
 
@@ -101,6 +106,54 @@ class Lines(NamedTuple):
     extents: tuple[int, int]  # codes along the axis, and of all later axes
     shape: Shape  # of the codes that are packed: with padding, in a layout of tiles
     packed_shape: Shape
+
+
+class Plan(NamedTuple):
+    """What a layout, a dtype and a shape of codes come to."""
+
+    row: Layout
+    code: CodeType
+    lines: Lines
+
+
+def plan(
+    layout: tuple[str, str],
+    dtype: tuple[Any, str],
+    shape: Shape,
+    axis: tuple[int | None, str],
+    *,
+    packed: bool = False,
+    divides: bool = False,
+) -> Plan:
+    """Return the plan of a call, whose arguments come with their names: one that was made before, if there is one.
+
+    packed: shape is that of the words. divides: refuse an axis that does not fill whole words.
+    """
+    try:
+        return _plan(*layout, *dtype, shape, *axis, packed, divides)
+    except TypeError:  # wrong, or of a type that no cache takes
+        return _plan.__wrapped__(*layout, *dtype, shape, *axis, packed, divides)
+
+
+@lru_cache(maxsize=512, typed=True)
+def _plan(
+    layout: str,
+    layout_name: str,
+    dtype: Any,
+    dtype_name: str,
+    shape: Shape,
+    axis: int | None,
+    axis_name: str,
+    packed: bool,
+    divides: bool,
+) -> Plan:
+    row, code = find_layout(layout, layout_name), code_type(dtype, dtype_name)
+    if packed:
+        shape = unpacked_shape(row, code, shape, axis)
+    lines = lines_of(row, code, shape, axis, axis_name)
+    if divides:
+        check_divides(row, code, lines, shape)
+    return Plan(row, code, lines)
 
 
 def lines_of(row: Layout, code: CodeType, shape: Shape, axis: int | None, argument: str) -> Lines:
@@ -183,8 +236,7 @@ def find_layout(name: object, argument: str) -> Layout:
 
 def word_dtypes(row: Layout) -> tuple[_formats.DType, ...]:
     """Return the dtypes that the words of a layout may have: first that of results."""
-    names = ("uint8", "int8") if row.word_bits == 8 else ("int32", "uint32")
-    return tuple(np.dtype(name) for name in names)
+    return _WORD_DTYPES[row.word_bits]
 
 
 def code_type(dtype: _formats.FormatLike, argument: str) -> CodeType:

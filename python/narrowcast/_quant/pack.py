@@ -15,11 +15,9 @@ from narrowcast._quant.layouts import (
     Shape,
     check_divides,
     check_packed,
-    code_type,
     find_layout,
-    lines_of,
+    plan,
     read_shape,
-    unpacked_shape,
     word_dtypes,
 )
 from narrowcast._quant.pack_memory import Target, at_place, bytes_of, raw_codes, read_input, read_out, read_words
@@ -109,12 +107,9 @@ def pack(
     ...
     OverflowError: codes[2] is 16; unsigned codes of 4 bits are 0 to 15
     """
-    row = find_layout(layout, "layout")
     array, is_tensor = read_input(codes, "codes")
-    code = code_type(array.dtype if dtype is None else dtype, "codes.dtype" if dtype is None else "dtype")
-    lines = lines_of(row, code, array.shape, axis, "axis")
-    if not pad:
-        check_divides(row, code, lines, array.shape)
+    kind = (array.dtype, "codes.dtype") if dtype is None else (dtype, "dtype")
+    row, code, lines = plan((layout, "layout"), kind, array.shape, (axis, "axis"), divides=not pad)
     workers = _threads(threads)
     result = None if out is None else read_out(out, lines.packed_shape, word_dtypes(row))
     raw, unchecked = raw_codes(array, code, check)
@@ -194,11 +189,10 @@ def unpack(
     >>> nc.unpack(np.array([240], np.int32), "int4", layout="compressed_tensors", shape=2).tolist()
     [-8, 7]
     """
-    row = find_layout(layout, "layout")
-    code = code_type(dtype, "dtype")
-    words, is_tensor = read_words(packed, row)
-    wanted = unpacked_shape(row, code, words.shape, axis) if shape is None else read_shape(shape)
-    lines = lines_of(row, code, wanted, axis, "axis")
+    words, is_tensor = read_words(packed, find_layout(layout, "layout"))
+    given = words.shape if shape is None else read_shape(shape)
+    row, code, lines = plan((layout, "layout"), (dtype, "dtype"), given, (axis, "axis"), packed=shape is None)
+    wanted = lines.shape if shape is None else given
     check_packed(words, lines, wanted, row, code)
     workers = _threads(threads)
     allowed = (code.dtype, np.dtype(np.int8), np.dtype(np.uint8))
@@ -281,12 +275,10 @@ def repack(
     >>> [hex(word) for word in awq.view(np.uint32)[:2, 0]]
     ['0x75316420', '0xfdb9eca8']
     """
-    source, target_row = find_layout(from_layout, "from_layout"), find_layout(to_layout, "to_layout")
-    code = code_type(dtype, "dtype")
-    words, is_tensor = read_words(packed, source)
     wanted = read_shape(shape)
-    given = lines_of(source, code, wanted, from_axis, "from_axis")
-    made = lines_of(target_row, code, wanted, to_axis, "to_axis")
+    source, code, given = plan((from_layout, "from_layout"), (dtype, "dtype"), wanted, (from_axis, "from_axis"))
+    target_row, _, made = plan((to_layout, "to_layout"), (dtype, "dtype"), wanted, (to_axis, "to_axis"))
+    words, is_tensor = read_words(packed, source)
     if not pad or made.shape != wanted:
         check_divides(target_row, code, made, wanted)
     if given.shape != wanted:

@@ -5,16 +5,20 @@ Shapes are the matter of layouts.py, the calls themselves of pack.py.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from narrowcast import _formats, _torch
 from narrowcast._quant.layouts import INTEGER_NAME, Array, CodeType, Layout, Shape, word_dtypes
 
+_BYTES: Final = (np.dtype(np.uint8), np.dtype(np.int8))  # what the core takes as it is
+
 
 def read_input(x: Any, argument: str) -> tuple[Array, bool]:
     """Return an input as an array, and whether it is a tensor."""
+    if type(x) is np.ndarray:
+        return x, False
     if _torch.is_tensor(x):
         return _torch.to_array(x, argument)[0], True
     return np.asarray(x), False
@@ -67,7 +71,7 @@ def at_place(refusal: OverflowError, shape: Shape) -> OverflowError:
 
 def read_out(out: Any, shape: Shape, allowed: tuple[_formats.DType, ...]) -> Array:
     """Return the memory of an output argument, if it can hold the result."""
-    if not (_torch.is_tensor(out) or isinstance(out, np.ndarray)):
+    if not (isinstance(out, np.ndarray) or _torch.is_tensor(out)):
         raise TypeError(f"out is a {type(out).__name__}; allowed are ndarrays and torch tensors")
     array, _ = read_input(out, "out")
     if array.dtype not in allowed:
@@ -81,6 +85,8 @@ def read_out(out: Any, shape: Shape, allowed: tuple[_formats.DType, ...]) -> Arr
 
 def bytes_of(array: Array) -> Array:
     """Return the bytes of an array in C order, in its own memory if that has no gaps."""
+    if array.flags.c_contiguous and array.dtype in _BYTES:
+        return array
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
@@ -97,7 +103,7 @@ class Target:
         direct = result is not None and result.flags.c_contiguous
         self.array: Array = result if direct and result is not None else np.empty(shape, dtype)
         self.result = None if direct else result
-        self.bytes: Array = self.array.reshape(-1).view(np.uint8)
+        self.bytes: Array = bytes_of(self.array)
 
     def cut(self, result: Array | None, shape: Shape) -> Target:
         """Keep the first codes of each axis."""
