@@ -131,9 +131,8 @@ void range(py::handle x, std::int32_t x_format, py::handle low, py::handle high,
     const Settings settings(options_tuple(defaults), block, dimensions(x), threads, isa);
     const Argument from(x, x_format, "x", false), lows(low, NC_FORMAT_f32, "low", true),
         highs(high, NC_FORMAT_f32, "high", true);
-    run(from.size(), [&](nc_error* error) {
-        return nc_range(from.get(), lows.get(), highs.get(), &settings.options, error);
-    });
+    run(from.size(),
+        [&](nc_error* error) { return nc_range(from.get(), lows.get(), highs.get(), &settings.options, error); });
 }
 
 void choose_qparams(py::handle low, py::handle high, std::int32_t x_format, py::handle scale, std::int32_t scale_format,

@@ -5,8 +5,8 @@
 
 namespace narrowcast::python {
 
-// (dialect, format, bits, is_signed, qmin, qmax, symmetric, compute, layout, dynamic, scale_max) <-> the options, on one
-// thread, with one box for all.
+// (dialect, format, bits, is_signed, qmin, qmax, symmetric, compute, layout, dynamic, scale_max) <-> the options, on
+// one thread, with one box for all.
 nc_quantize_options read_options(const py::tuple& opts);
 py::tuple options_tuple(const nc_quantize_options& options);
 

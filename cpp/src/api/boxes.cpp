@@ -69,8 +69,7 @@ void c_order(const QuantRequest& r, const Operand& first, const Operand& second,
     nest.count = 0;
     for (int32_t i = 0; i < r.ndim; ++i)
         if (r.shape[i] != 1)
-            nest.axes[nest.count++] = {
-                r.shape[i], r.block[i], {x[i], codes[i], per_box[0][i], per_box[1][i], sums[i]}};
+            nest.axes[nest.count++] = {r.shape[i], r.block[i], {x[i], codes[i], per_box[0][i], per_box[1][i], sums[i]}};
 }
 
 } // namespace

@@ -26,9 +26,9 @@ struct Axis {
 
 struct Nest {
     size_t n;
-    int32_t count;           // loops, at least 1
-    Axis axes[NC_MAX_NDIM];  // outermost first; only the first `count` are set
-    Along along;             // along_rows: boxes are stretches of the innermost loop; else it crosses them
+    int32_t count;          // loops, at least 1
+    Axis axes[NC_MAX_NDIM]; // outermost first; only the first `count` are set
+    Along along;            // along_rows: boxes are stretches of the innermost loop; else it crosses them
     int64_t line() const noexcept { return axes[count - 1].extent; }
     int64_t box() const noexcept { return axes[count - 1].box; }
 };
@@ -85,7 +85,6 @@ void for_each_batch(const Nest& nest, size_t begin, size_t end, bool dynamic, si
 struct Chunk {
     Place at; // first and second are the batch's
     size_t rows, cols;
-    Place row;
     size_t param;  // of its first row or column
     size_t offset; // one line: its first element's place in its box
     bool begins_line;

@@ -19,8 +19,8 @@ void for_each_column_batch(const Nest& nest, size_t begin, size_t end, const Vis
         size_t rows = std::min(walk.lines_in_a_row(own_boxes), last - line);
         if (own_boxes)
             rows = 1;
-        Batch batch{walk.at(), rows, 0, walk.row_axis() != nullptr ? walk.row_axis()->step : Place{},
-                    inner.step, 0, 1, 0, false};
+        Batch batch{walk.at(), rows, 0,    walk.row_axis() != nullptr ? walk.row_axis()->step : Place{}, inner.step, 0,
+                    1,         0,    false};
         batch.row.first = inner.step.first;
         batch.row.second = inner.step.second;
         for (size_t col = 0; col < cols; col += batch.cols) {
@@ -65,7 +65,8 @@ void for_each_row_batch(const Nest& nest, size_t begin, size_t end, bool dynamic
         size_t cols = std::min({line - position, end - done, most * box - offset});
         if (!dynamic && cols != line - position && cols != end - done)
             cols = cols / 8 * 8;
-        Batch batch{walk.at(), 1, cols, inner.step, inner.step, (offset + cols + box - 1) / box, box, offset, position == 0};
+        Batch batch{walk.at(), 1,      cols,         inner.step, inner.step, (offset + cols + box - 1) / box,
+                    box,       offset, position == 0};
         batch.at.x += static_cast<int64_t>(position) * inner.step.x;
         batch.at.codes += static_cast<int64_t>(position) * inner.step.codes;
         batch.at.first += static_cast<int64_t>(first_box) * inner.step.first;
@@ -90,7 +91,7 @@ void for_each_batch(const Nest& nest, size_t begin, size_t end, bool dynamic, si
 }
 
 template <class Visit> void for_each_chunk(Along along, const Batch& batch, size_t most, const Visit& visit) noexcept {
-    Chunk chunk{batch.at, batch.rows, batch.cols, batch.row, 0, batch.offset, batch.begins_line};
+    Chunk chunk{batch.at, batch.rows, batch.cols, 0, batch.offset, batch.begins_line};
     if (batch.cols <= most && batch.rows > 1) {
         const size_t rows = most / batch.cols;
         for (size_t row = 0; row < batch.rows; row += chunk.rows) {

@@ -56,9 +56,9 @@ void CodeMaker::add_sums(const Batch& batch, const Chunk& chunk, const Rows& cod
 void CodeMaker::put(const Batch& batch, const Chunk& chunk, bool stream) noexcept {
     if (request_.codes.data == nullptr || direct(batch.col.codes))
         return;
-    items_.write({items_.at(request_.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes,
-                  batch.col.codes},
-                 codes_, stream);
+    items_.write(
+        {items_.at(request_.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes, batch.col.codes},
+        codes_, stream);
 }
 
 } // namespace narrowcast

@@ -13,8 +13,7 @@ namespace narrowcast {
 
 class CodeMaker {
 public:
-    CodeMaker(const KernelTable& table, const QuantRequest& request, const Arithmetic& arithmetic,
-              Along along) noexcept
+    CodeMaker(const KernelTable& table, const QuantRequest& request, const Arithmetic& arithmetic, Along along) noexcept
         : table_(table), request_(request), rule_(arithmetic.rule), along_(along),
           quantize_(table.quantize[arithmetic.op][arithmetic.hub][along]), items_(table, request) {}
 

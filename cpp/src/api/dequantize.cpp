@@ -40,9 +40,9 @@ void dequantize_part(void* context, size_t begin, size_t end) noexcept {
         const DequantizeParams params = numbers.dequantize_params();
         const bool direct = items.direct_read(batch.col.codes) && maker.direct(batch.col.x);
         for_each_chunk(job.nest.along, batch, direct ? batch.rows * batch.cols : quant_tile, [&](const Chunk& chunk) {
-            const Rows codes = items.read({items.at(r.codes.data, chunk.at.codes), chunk.rows, chunk.cols,
-                                           batch.row.codes, batch.col.codes},
-                                          raw, tile);
+            const Rows codes = items.read(
+                {items.at(r.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes, batch.col.codes}, raw,
+                tile);
             maker.make(batch, chunk, codes, params,
                        {r.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, job.stream);
         });

@@ -32,14 +32,10 @@ float largest_value(int32_t format) noexcept {
 QparamsRule make_rule(const QuantRequest& r) noexcept {
     const nc_quantize_options& o = r.options;
     const float limit = o.scale_max != 0 ? o.scale_max : std::numeric_limits<float>::infinity();
-    return {o.dialect,
-            r.codes_in_use,
-            r.bits,
-            o.is_signed != 0,
-            o.symmetric != 0,
-            o.format != NC_FORMAT_INVALID ? largest_value(o.format) : 0,
-            r.scale.format,
-            limit};
+    return {o.dialect,        r.codes_in_use,
+            r.bits,           o.is_signed != 0,
+            o.symmetric != 0, o.format != NC_FORMAT_INVALID ? largest_value(o.format) : 0,
+            r.scale.format,   limit};
 }
 
 using ChooseFn = void (*)(const QparamsRule&, const float*, const float*, size_t, float*, float*) noexcept;
@@ -87,7 +83,8 @@ Arithmetic make_arithmetic(const QuantRequest& r) noexcept {
     const bool stats = o.dialect == NC_DIALECT_llm_int8;
     a.numerator = stats ? 127.0f : 1.0f;
     a.fused_scale = stats ? 7.874015718698502e-3f : 1.0f;
-    a.dequant_hub = o.dialect == NC_DIALECT_quanto && a.zero == Zero::shift ? hub_of_format(r.scale.format) : int32_t{hub_f32};
+    a.dequant_hub =
+        o.dialect == NC_DIALECT_quanto && a.zero == Zero::shift ? hub_of_format(r.scale.format) : int32_t{hub_f32};
     return a;
 }
 
@@ -107,8 +104,7 @@ nc_status check_zero_points(const QuantRequest& r, nc_error* error) noexcept {
     if (r.zero.data == nullptr || r.zero.format != NC_FORMAT_i32 || r.n == 0)
         return NC_OK;
     const int32_t dialect = r.options.dialect;
-    const bool among_codes =
-        dialect == NC_DIALECT_onnx || dialect == NC_DIALECT_torch || dialect == NC_DIALECT_torchao;
+    const bool among_codes = dialect == NC_DIALECT_onnx || dialect == NC_DIALECT_torch || dialect == NC_DIALECT_torchao;
     constexpr int32_t exact = (1 << 24) - 1; // float32 holds every integer up to here
     const int32_t bits = r.bits, least = r.options.is_signed != 0 ? -(1 << (bits - 1)) : 0;
     const int32_t low = among_codes ? least : -exact, high = among_codes ? least + (1 << bits) - 1 : exact;

@@ -13,13 +13,13 @@ namespace narrowcast {
 // How a request's dialect computes.
 struct Arithmetic {
     QuantizeOp op;
-    int32_t hub;          // what each step of making codes is rounded to
-    int32_t qparams_hub;  // and each step of making scales
-    QuantizeRule rule;    // for integer codes
-    Zero zero;            // what the zero point is; with an int32 one of a dialect of shifts: after
-    float numerator;      // times the reciprocal of a scale: what x is multiplied by
-    float fused_scale;    // dequantized values are multiplied by this in the end, unless it is 1
-    int32_t dequant_hub;  // what each step of dequantizing is rounded to (only with a shift)
+    int32_t hub;         // what each step of making codes is rounded to
+    int32_t qparams_hub; // and each step of making scales
+    QuantizeRule rule;   // for integer codes
+    Zero zero;           // what the zero point is; with an int32 one of a dialect of shifts: after
+    float numerator;     // times the reciprocal of a scale: what x is multiplied by
+    float fused_scale;   // dequantized values are multiplied by this in the end, unless it is 1
+    int32_t dequant_hub; // what each step of dequantizing is rounded to (only with a shift)
 };
 Arithmetic make_arithmetic(const QuantRequest& request) noexcept;
 

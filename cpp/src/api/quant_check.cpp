@@ -258,13 +258,10 @@ bool is_real_format(int32_t format) noexcept {
 nc_status read_quantize_options(const nc_quantize_options* given, nc_error* error, QuantRequest& r) noexcept {
     r.options = NC_QUANTIZE_OPTIONS_INIT;
     if (given != nullptr) {
-        if (given->size < sizeof given->size || given->size > sizeof r.options)
+        if (given->size != sizeof r.options) // there is no shorter version yet
             return fail(error, NC_ERROR_ARGUMENT,
                         "options.size is %zu; it must be sizeof(nc_quantize_options), which is %zu in this library",
                         given->size, sizeof r.options);
-        if (given->size != sizeof r.options) // the first version of this struct: there is no shorter one yet
-            return fail(error, NC_ERROR_ARGUMENT, "options.size is %zu; it must be at least %zu", given->size,
-                        sizeof r.options);
         r.options = *given;
     }
     r.codes_in_use = {0, 0, true};
@@ -287,8 +284,8 @@ nc_status check_arrays(Given* given, size_t count, nc_error* error, QuantRequest
         const char* allowed = "";
         const int32_t format = given[i].array->format;
         if (!format_fits(r, given[i].role, format, allowed))
-            return fail(error, NC_ERROR_FORMAT, "%s.format is %s; it must be %s", given[i].name,
-                        format_of(format).name, allowed);
+            return fail(error, NC_ERROR_FORMAT, "%s.format is %s; it must be %s", given[i].name, format_of(format).name,
+                        allowed);
     }
     // Packed codes have another shape; what comes first of all else has x's.
     const Given* const shaped = given + (given->role == Role::codes ? count - 1 : 0);

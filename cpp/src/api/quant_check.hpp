@@ -23,7 +23,7 @@ struct Dialect {
 const Dialect& dialect_of(int32_t code) noexcept; // of a code that exists
 const Dialect* find_dialect(int32_t code) noexcept;
 
-// An array that one of the functions takes, and what it is called in a refusal. data is null if it is absent.
+// What one of the functions was asked for. An operand whose data is null is absent.
 struct QuantRequest {
     nc_quantize_options options; // complete, whatever the caller's size
     CodeRange codes_in_use;      // for float codes: the finite values
@@ -40,6 +40,7 @@ struct QuantRequest {
 // The roles of arrays. real: any float format but TF32. made: any float format. box: one number per box.
 enum class Role : uint8_t { real, made, codes, scale, zero, range, sums };
 
+// An array that one of the functions takes, and what it is called in a refusal.
 struct Given {
     const nc_array* array;
     const char* name;

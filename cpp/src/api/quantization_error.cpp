@@ -68,9 +68,9 @@ private:
 
     void compare(const Batch& batch, const Chunk& chunk, const DequantizeParams& params, nc_error_sums& sums) noexcept {
         const Rows x = x_.read({r_.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, raw_, tile_);
-        const Rows codes = codes_.read({codes_.at(r_.codes.data, chunk.at.codes), chunk.rows, chunk.cols,
-                                        batch.row.codes, batch.col.codes},
-                                       raw_, code_tile_);
+        const Rows codes = codes_.read(
+            {codes_.at(r_.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes, batch.col.codes}, raw_,
+            code_tile_);
         const auto step = static_cast<int64_t>(chunk.cols * sizeof(float));
         auto* const made = reinterpret_cast<unsigned char*>(made_);
         values_.make(batch, chunk, codes, params, {made, chunk.rows, chunk.cols, step, sizeof(float)}, false);

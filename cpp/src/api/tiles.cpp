@@ -28,8 +28,9 @@ constexpr int32_t hub_formats[hub_count] = {NC_FORMAT_f32, NC_FORMAT_f16, NC_FOR
 // Copies a rectangle that is not dense into a dense one, or the other way round.
 void gather(const View& view, unsigned char* to, size_t item, bool swapped) noexcept {
     const auto bytes = static_cast<int64_t>(item);
-    move_block({to, view.data, view.rows, view.cols, bytes * static_cast<int64_t>(view.cols), bytes, view.row, view.col},
-               item, swapped);
+    move_block(
+        {to, view.data, view.rows, view.cols, bytes * static_cast<int64_t>(view.cols), bytes, view.row, view.col}, item,
+        swapped);
 }
 
 void scatter(const View& view, const unsigned char* from, size_t item, bool swapped) noexcept {
@@ -116,7 +117,8 @@ void Codes::write(const View& view, const unsigned char* tile, bool stream) cons
         return;
     }
     for (size_t row = 0; row < view.rows; ++row)
-        table_.pack[bits_](tile + row * view.cols, view.data + static_cast<int64_t>(row) * view.row / 8, view.cols, false);
+        table_.pack[bits_](tile + row * view.cols, view.data + static_cast<int64_t>(row) * view.row / 8, view.cols,
+                           false);
 }
 
 Rows Codes::normal(unsigned char* codes, size_t n, size_t cols, unsigned char* tile) const noexcept {

@@ -34,7 +34,9 @@ public:
     Reals(const KernelTable& table, const Operand& operand, int32_t rounded) noexcept;
 
     // Whether float32 can be used where it is.
-    bool direct_f32(int64_t col) const noexcept { return direct_ && format_ == NC_FORMAT_f32 && rounded_ == hub_f32 && col == 4; }
+    bool direct_f32(int64_t col) const noexcept {
+        return direct_ && format_ == NC_FORMAT_f32 && rounded_ == hub_f32 && col == 4;
+    }
     // The values as float32, in place or in the tile; at most quant_tile if in the tile.
     Rows read(const View& view, unsigned char* raw, float* tile) const noexcept;
 
@@ -65,7 +67,9 @@ public:
         return !packed_ && !swapped_ && !is_float() && col == static_cast<int64_t>(item_);
     }
     // Where a place's codes are.
-    unsigned char* at(unsigned char* data, int64_t offset) const noexcept { return data + (packed_ ? offset / 8 : offset); }
+    unsigned char* at(unsigned char* data, int64_t offset) const noexcept {
+        return data + (packed_ ? offset / 8 : offset);
+    }
 
     // Brings unpacked native codes, row by row without gaps, to their place.
     void write(const View& view, const unsigned char* tile, bool stream) const noexcept;

@@ -82,7 +82,7 @@ void ValueMaker::make(const Batch& batch, const Chunk& chunk, const Rows& codes,
     const void* made = in_steps(batch, chunk, codes, params);
     if (hub != hub_f32) { // write() wants them in the format of the hub
         table_.direct[hub_f32][hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16][0](made, raw_, chunk.rows * chunk.cols,
-                                                                                  false);
+                                                                                   false);
         made = raw_;
     }
     out_.write(to, made, raw_, stream);

@@ -71,7 +71,7 @@ constexpr int32_t middle_of(const QparamsRule& rule) {
     const int32_t both = rule.codes.low + rule.codes.high;
     switch (rule.dialect) {
     case NC_DIALECT_onnx: return both / 2 + (both % 4 == 3 ? 1 : 0); // to even
-    case NC_DIALECT_torch: // 128 and 32768, or the middle rounded down
+    case NC_DIALECT_torch:                                           // 128 and 32768, or the middle rounded down
         return rule.codes.all && (rule.bits == 8 || rule.bits == 16) ? 1 << (rule.bits - 1) : both / 2;
     default: return (both + 1) / 2;
     }
@@ -103,8 +103,9 @@ inline Qparams onnx_qparams(const QparamsRule& rule, float low, float high) {
     const double scale = std::min((h - l) / span, double{rule.scale_max});
     const bool empty = rule.scale_format == NC_FORMAT_f16 ? !(scale > 0x1p-25) : !(scale >= 0x1p-126);
     if (empty)
-        return {1.0f, rule.symmetric ? middle : clamped(0, static_cast<float>(rule.codes.low),
-                                                        static_cast<float>(rule.codes.high))};
+        return {1.0f, rule.symmetric
+                          ? middle
+                          : clamped(0, static_cast<float>(rule.codes.low), static_cast<float>(rule.codes.high))};
     const float stored = f32 ? static_cast<float>(scale) : odd_float(scale);
     if (rule.symmetric)
         return {stored, middle};
@@ -117,8 +118,7 @@ inline Qparams onnx_qparams(const QparamsRule& rule, float low, float high) {
 // UniformQuantizationObserverBase._calculate_qparams of torch.ao.quantization: at least 2^-23.
 inline Qparams torch_qparams(const QparamsRule& rule, float low, float high) {
     const auto span = static_cast<float>(span_of(rule.codes));
-    const float found =
-        rule.symmetric ? magnitude_of(low, high) / (span * 0.5f) : over<hub_f32>(low, high, span);
+    const float found = rule.symmetric ? magnitude_of(low, high) / (span * 0.5f) : over<hub_f32>(low, high, span);
     const float scale = std::min(std::max(found, 0x1p-23f), rule.scale_max);
     return {scale, rule.symmetric ? static_cast<float>(middle_of(rule)) : zero_by_low<hub_f32>(rule, low, scale)};
 }
@@ -126,7 +126,8 @@ inline Qparams torch_qparams(const QparamsRule& rule, float low, float high) {
 // _choose_qparams_affine of torchao, MappingType.SYMMETRIC or ASYMMETRIC: at least the smallest normal of x's format.
 template <int32_t Hub> Qparams torchao_qparams(const QparamsRule& rule, float low, float high) {
     const auto span = static_cast<float>(span_of(rule.codes));
-    const float found = rule.symmetric ? step<Hub>(magnitude_of(low, high) / (span * 0.5f)) : over<Hub>(low, high, span);
+    const float found =
+        rule.symmetric ? step<Hub>(magnitude_of(low, high) / (span * 0.5f)) : over<Hub>(low, high, span);
     const float scale = std::min(std::max(found, smallest_normal_of<Hub>()), rule.scale_max);
     return {scale, rule.symmetric ? static_cast<float>(middle_of(rule)) : zero_by_low<Hub>(rule, low, scale)};
 }
@@ -135,7 +136,8 @@ template <int32_t Hub> Qparams torchao_qparams(const QparamsRule& rule, float lo
 // scale of 0 becomes the eps of its format (finished_scale), but the zero point is made before that: of 0 / 0 it is 0.
 template <int32_t Hub> Qparams compressed_tensors_qparams(const QparamsRule& rule, float low, float high) {
     const auto span = static_cast<float>(span_of(rule.codes));
-    const float found = rule.symmetric ? step<Hub>(magnitude_of(low, high) / (span * 0.5f)) : over<Hub>(low, high, span);
+    const float found =
+        rule.symmetric ? step<Hub>(magnitude_of(low, high) / (span * 0.5f)) : over<Hub>(low, high, span);
     const float scale = std::min(found, rule.scale_max);
     if (rule.symmetric)
         return {scale, static_cast<float>(middle_of(rule))};
