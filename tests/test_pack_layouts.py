@@ -13,8 +13,6 @@ import pytest
 import narrowcast as nc
 import pack_model
 
-pytestmark = pytest.mark.emulated
-
 
 def pattern(rows, columns, bits):
     k, n = np.arange(rows)[:, None], np.arange(columns)
@@ -67,6 +65,7 @@ GOLDEN = [
 ]
 
 
+@pytest.mark.emulated
 @pytest.mark.parametrize(("layout", "bits", "shape", "packed"), GOLDEN)
 def test_golden_words(layout, bits, shape, packed, isa):
     codes = pattern(*shape, bits)
@@ -90,6 +89,7 @@ def test_golden_bytes_of_ggml():
     assert shown(nc.pack(codes, "uint4", layout="ggml")) == "60 b8 0d 52 a7 fc 41 96 eb 30 85 da 2f 74 c9 1e"
 
 
+@pytest.mark.emulated
 def test_golden_words_of_marlin(isa):
     """The first and the last words of auto-gptq's Marlin layer for 16 x 64 codes."""
     codes = (pattern(16, 64, 4) + np.arange(64) // 16) % 16
@@ -176,6 +176,7 @@ def test_tiles(isa):
     assert nc.unpack(words, "uint4", layout="marlin", shape=codes.shape).astype(int).tolist() == codes.tolist()
 
 
+@pytest.mark.emulated
 @pytest.mark.parametrize(("layout", "bits"), pack_model.ROWS)
 def test_all_codes(layout, bits):
     """Every code at every place of 64, and in dtypes of its own."""
