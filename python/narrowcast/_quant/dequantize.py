@@ -18,7 +18,7 @@ from narrowcast._quant.array import QuantizedArray
 from narrowcast._quant.boxes import Shape, block_of, count_boxes, guess_block
 from narrowcast._quant.passes import read_spec
 from narrowcast._quant.spec import Granularity, Options, QuantSpec
-from narrowcast._quant.target import Target
+from narrowcast._quant.target import Target, name_of
 
 
 def dequantize(
@@ -134,7 +134,7 @@ def dequantize(
         )
     if out is not None:
         return out
-    return _torch.from_array(result, row.dtype.name) if is_tensor else result
+    return _torch.from_array(result, name_of(row.dtype)) if is_tensor else result
 
 
 def shape_of(q: QuantizedArray) -> Shape:
@@ -154,7 +154,7 @@ def _to_array(codes: Any) -> tuple[Array, str]:
         return _torch.to_array(codes, "codes")
     if not isinstance(codes, np.ndarray):
         raise TypeError(f"codes is a {type(codes).__name__}; allowed are ndarrays and torch tensors")
-    return np.asarray(codes), codes.dtype.newbyteorder("=").name
+    return np.asarray(codes), name_of(codes.dtype)
 
 
 def _find_shape(array: Array, spec: QuantSpec, shape: Any) -> Shape:
@@ -196,15 +196,15 @@ def _read_codes(array: Array, found: str, spec: QuantSpec, shape: Shape) -> tupl
         from narrowcast._quant.pack import unpack
 
         array = np.asarray(unpack(array, target.name, shape=shape, layout=spec.layout or "lsb"))
-        found = array.dtype.name
+        found = name_of(array.dtype)
     _check_dtype(array, found, target)
     options = (*resolved.given[:8], 0, *resolved.given[9:])
     if target.is_float:
         return array.view(target.dtype), target.format, options
-    return array.view(target.carrier), _formats.BY_NAME[target.carrier.name].code, options
+    return array.view(target.carrier), _formats.BY_DTYPE[target.carrier].code, options
 
 
 def _check_dtype(array: Array, found: str, target: Target) -> None:
-    allowed = tuple(dict.fromkeys((target.dtype.name, target.carrier.name)))
+    allowed = tuple(dict.fromkeys((name_of(target.dtype), name_of(target.carrier))))
     if found not in allowed or array.itemsize != target.carrier.itemsize:
         raise TypeError(f"codes have dtype {found}; allowed for {target.name} are {', '.join(allowed)}")

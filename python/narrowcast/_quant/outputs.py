@@ -19,6 +19,7 @@ from narrowcast._quant import fbgemm, params
 from narrowcast._quant.array import QuantizedArray
 from narrowcast._quant.boxes import Shape
 from narrowcast._quant.params import UINT8, Params
+from narrowcast._quant.target import name_of
 
 if TYPE_CHECKING:
     from narrowcast._quant.passes import Call
@@ -58,7 +59,7 @@ class Outputs:
         if target.is_float:
             self.code_format = target.format
             return array.view(target.dtype)
-        self.code_format = _formats.BY_NAME[target.carrier.name].code
+        self.code_format = _formats.BY_DTYPE[target.carrier].code
         return array.view(target.carrier)
 
     def leave_out_columns(self, call: Call) -> Call:
@@ -117,7 +118,7 @@ class Outputs:
         codes = self.codes.reshape(shape)
         if is_tensor and not resolved.packed and not resolved.target.is_float:
             codes = codes.view(resolved.target.carrier)  # torch has names for narrower integers, but no operations
-        codes = _wrap(codes, codes.dtype.name, is_tensor)
+        codes = _wrap(codes, name_of(codes.dtype), is_tensor)
         boxes = () if no_dimensions else call.boxes
         if self.fused is not None:
             assert self.scale is not None
@@ -149,7 +150,7 @@ def _wrap_one(array: Array | None, row: Format, shape: Shape, is_tensor: bool) -
     array = array if array.shape == shape else array.reshape(shape)
     if is_tensor and any(stride % array.itemsize for stride in array.strides):
         array = array.copy()  # a part of fused rows that no tensor can be a view of
-    return _wrap(array, row.dtype.name, is_tensor)
+    return _wrap(array, name_of(row.dtype), is_tensor)
 
 
 def make(call: Call) -> Outputs:
@@ -206,7 +207,7 @@ def read_out(out: Any, call: Call, given: Params | None) -> Outputs:
 def _read_codes(codes: Any, call: Call) -> Array:
     spec, target = call.spec, call.spec._resolved.target
     if not call.spec._resolved.packed:
-        names = (target.dtype.name, target.carrier.name)
+        names = (name_of(target.dtype), name_of(target.carrier))
         return _read(codes, "out.codes", tuple(dict.fromkeys(names)), call, call.array.shape)
     if spec.layout in (None, "lsb"):
         return _read(codes, "out.codes", ("uint8",), call, _packed_shape(call))
@@ -222,7 +223,7 @@ def _read_numbers(given: Any, name: str, made: Array | None, row: Format, call: 
         if needed:
             raise ValueError(f"{name} is None; allowed is an array of {row.name} for what is computed")
         return None
-    return _read(given, name, (row.dtype.name,), call, made.shape)
+    return _read(given, name, (name_of(row.dtype),), call, made.shape)
 
 
 def _read(given: Any, name: str, dtypes: tuple[str, ...], call: Call, shape: Shape | None) -> Array:
@@ -230,7 +231,7 @@ def _read(given: Any, name: str, dtypes: tuple[str, ...], call: Call, shape: Sha
     if _torch.is_tensor(given):
         array, found = _torch.to_array(given, name)
     elif isinstance(given, np.ndarray):
-        array, found = np.asarray(given), given.dtype.name
+        array, found = np.asarray(given), name_of(given.dtype)
     else:
         raise TypeError(f"{name} is a {type(given).__name__}; allowed are ndarrays and torch tensors")
     if found not in dtypes or not array.dtype.isnative:

@@ -12,6 +12,7 @@ from narrowcast._astype import astype
 from narrowcast._formats import Format
 from narrowcast._quant.boxes import Shape, fit
 from narrowcast._quant.spec import MOST_ZERO, SCALE_DTYPES, QuantSpec
+from narrowcast._quant.target import name_of
 
 FLOAT32: Final = _formats.BY_NAME["float32"]
 FLOAT16: Final = _formats.BY_NAME["float16"]
@@ -115,7 +116,7 @@ def _to_array(given: Any, argument: str) -> tuple[Array, str]:
             array = np.asarray(given)
         except ValueError:
             raise ValueError(f"{argument} is a sequence of unequal lengths; allowed are numbers and arrays") from None
-        name = array.dtype.newbyteorder("=").name
+        name = name_of(array.dtype)
     return array, name
 
 

@@ -5,6 +5,7 @@ Also the two other lists that a spec chooses from: dialects and the layouts of p
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import ml_dtypes
@@ -16,6 +17,12 @@ DType = _formats.DType
 
 LAYOUTS: Final = {row[0]: row[1] for row in _core.layouts()}
 LSB: Final = LAYOUTS["lsb"]  # the one that the core writes and reads in the same pass
+
+
+@lru_cache(maxsize=256)
+def name_of(dtype: DType) -> str:
+    """Return the name of a dtype in either byte order; numpy works it out each time."""
+    return dtype.newbyteorder("=").name
 
 
 class Dialect(NamedTuple):
