@@ -313,6 +313,19 @@ def test_metadata_alone(compressed, out, tmp_path):
 # -- interruptions -------------------------------------------------------------------------------------------------
 
 
+def test_dask(model, out):
+    """What to do with a file travels to workers as plain data."""
+    pytest.importorskip("distributed")
+    nc.quantize_file(model, out / "whole", "int4", group_size=32)
+    nc.quantize_file(model, out / "new", "int4", group_size=32, dask="local")
+    assert files.contents(out / "new") == files.contents(out / "whole")
+    nc.dequantize_file(out / "whole", out / "one")
+    nc.dequantize_file(out / "new", out / "other", dask="local")
+    names = {*files.names(out / "one")} - {"narrowcast.json"}
+    for name in sorted(name for name in names if name.endswith((".json", ".safetensors"))):
+        assert (out / "one" / name).read_bytes() == (out / "other" / name).read_bytes()
+
+
 def test_an_interrupt_in_the_middle(model, out, monkeypatch):
     """What is done is kept and skipped; the result is that of a run that nothing disturbed."""
     nc.quantize_file(model, out / "whole", "int8")

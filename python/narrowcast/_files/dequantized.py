@@ -125,6 +125,8 @@ def _weights(path: Path, source: Source, to: str | None) -> tuple[list[_Weight],
     weights: list[_Weight] = []
     orphans: set[str] = set()
     for name, tensor in names.items():
+        if name.endswith(_ORDER):
+            raise FileFormatError(f"tensor {shown(name)} puts groups into another order, which is not known here")
         end = next((end for end in _ENDS if name.endswith(end)), None)
         if end is None:
             continue
@@ -167,8 +169,6 @@ def _weight(
     names: Mapping[str, Tensor],
 ) -> _Weight:
     name = shown(module + CODES)
-    if near.find(module + _ORDER) is not None:
-        raise FileFormatError(f"{name} has its groups in another order ({_ORDER}), which is not known here")
     if len(codes.shape) != 2:
         raise FileFormatError(f"{name} has codes of {len(codes.shape)} dimensions; known are 2")
     shape = near.find(module + SHAPE) if scheme.is_packed else None

@@ -32,7 +32,7 @@ _SOURCES: Final = ("float64", "float32", "bfloat16", "float16")
 # A linear layer that is left out by mistake is named in the configuration and works; an embedding that is quantized
 # does not.
 NOT_LINEAR: Final = (
-    *("*emb*", "*embd*", "wte", "wpe", "shared", "*position*", "*relative_attention*"),
+    *("*emb*", "wte", "wpe", "shared", "*position*", "*relative_attention*"),
     *("lm_head", "embed_out", "predictions"),
     *("*norm*", "ln", "ln_*"),
     *("gate", "*router*", "*lora_*"),
