@@ -137,6 +137,31 @@ def test_configurations_by_name_and_pattern(compressed, out, tmp_path):
     files.assert_same(fq.read_shards(out / "new"), fq.read_shards(out / "wanted"))
 
 
+@pytest.mark.parametrize("bits", [3, 5, 6])
+def test_words_with_gaps(bits, out, tmp_path, monkeypatch):
+    """compressed-tensors before 0.18 put 32 // bits codes into a word and none across two."""
+
+    def packed(codes):
+        each = 32 // bits
+        shifted = np.pad((codes + (1 << (bits - 1))).astype(np.uint64), ((0, 0), (0, -codes.shape[1] % each)))
+        parts = shifted.reshape(len(codes), -1, each) << (bits * np.arange(each, dtype=np.uint64))
+        return "int32", parts.sum(axis=2).astype(np.uint32)
+
+    x = np.random.default_rng(bits).normal(0, 1, (130, 64)).astype(np.float32)
+    nc.save_file({"up.weight": x}, tmp_path / "a.safetensors")
+    nc.quantize_file(tmp_path / "a.safetensors", out / "b.safetensors", f"int{bits}", group_size=16, symmetric=False)
+    nc.dequantize_file(out / "b.safetensors", out / "wanted.safetensors")
+    q = nc.quantize(x, f"int{bits}", granularity="group", group_size=16, symmetric=False, dialect="compressed_tensors")
+    tensors, metadata = files.read_safetensors(out / "b.safetensors")
+    tensors["up.weight_packed"] = packed(q.codes.astype(np.int32))
+    format, zero = packed(q.zero_point.T)
+    tensors["up.weight_zero_point"] = format, np.ascontiguousarray(zero.T)
+    files.write(tmp_path / "old.safetensors", tensors, metadata)
+    monkeypatch.setattr("narrowcast._files.stream.PIECE_BYTES", 1 << 14)
+    nc.dequantize_file(tmp_path / "old.safetensors", out / "c.safetensors")
+    files.assert_same(files.read(out / "c.safetensors"), files.read(out / "wanted.safetensors"))
+
+
 def test_metadata_alone(compressed, out, tmp_path):
     """A shard says itself how it was quantized; without that and without a configuration it cannot be read."""
     (shard,) = (compressed / "int4").glob("*.safetensors")

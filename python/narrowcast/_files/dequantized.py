@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -177,6 +177,9 @@ def _weight(
         if shape is None:
             raise FileFormatError(f"{name} has no {SHAPE}")
         rows, columns = shape.numbers(source)
+        older = replace(scheme, has_gaps=True)
+        if codes.shape[1] == older.words(columns) != scheme.words(columns):
+            scheme = older
     if scale.tensor.format not in _SCALES:
         raise FileFormatError(
             f"tensor {shown(module + SCALE)} is {scale.tensor.dtype}; allowed are {', '.join(_SCALES)}"

@@ -53,6 +53,8 @@ class Scheme:
         For "block": rows and columns.
     activations : bool
         Whether servers are told to quantize activations, token by token.
+    has_gaps : bool
+        Whether no code goes on in the next word: so compressed-tensors packed before 0.18, and nothing is written here.
     """
 
     codes: str
@@ -62,6 +64,16 @@ class Scheme:
     group_size: int | None = None
     block_shape: tuple[int, int] | None = None
     activations: bool = False
+    has_gaps: bool = False
+
+    @property
+    def layout(self) -> str:
+        """The layout of packed codes, as `pack` calls it."""
+        return "compressed_tensors_pre018" if self.has_gaps else "compressed_tensors"
+
+    def words(self, count: int) -> int:
+        """Return how many words of 32 bits this many codes take."""
+        return -(-count // (32 // self.bits)) if self.has_gaps else -(-count * self.bits // 32)
 
     @property
     def bits(self) -> int:
@@ -109,12 +121,12 @@ class Scheme:
             found = [(CODES, weight.shape, self.codes if self.is_float else "int8"), (SCALE, scales, scale)]
         else:
             found = [
-                (WORDS, (rows, words(columns, self.bits)), "int32"),
+                (WORDS, (rows, self.words(columns)), "int32"),
                 (SCALE, scales, scale),
                 (SHAPE, (2,), "int64"),
             ]
         if not self.symmetric:
-            packed = (words(scales[0], self.bits), *scales[1:])
+            packed = (self.words(scales[0]), *scales[1:])
             found.append((ZERO, packed, "int32") if self.packs_zero_points else (ZERO, scales, "int8"))
         return [safetensors.recast(Tensor(module + end, shape, "", None, 0), format_) for end, shape, format_ in found]
 
@@ -151,11 +163,6 @@ class Scheme:
         """Return what a report calls it."""
         size = {"group": f" {self.group_size}", "block": " {}x{}".format(*(self.block_shape or (0, 0)))}
         return f"{self.codes} {self.strategy}{size.get(self.strategy, '')}"
-
-
-def words(count: int, bits: int) -> int:
-    """Return how many words of 32 bits this many codes take."""
-    return -(-count * bits // 32)
 
 
 @dataclass(frozen=True)

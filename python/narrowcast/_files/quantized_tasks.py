@@ -6,7 +6,6 @@ where, is settled before.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from narrowcast._files import stream
 from narrowcast._files.container import FileFormatError, Source, Tensor, check_range
 from narrowcast._files.crew import Worker
 from narrowcast._files.positional import OpenFile, open_regular
-from narrowcast._files.quantized import CODES, SCALE, SHAPE, WORDS, ZERO, Scheme, words
+from narrowcast._files.quantized import CODES, SCALE, SHAPE, WORDS, ZERO, Scheme
 from narrowcast._files.report import TensorReport
 from narrowcast._files.stream import Unsurveyed, cut
 from narrowcast._files.sums import Sums
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-_LAYOUT: Final = "compressed_tensors"
-_WORD_ROWS: Final = 32  # rows whose zero points fill whole words, whatever their width
-
 
 def spec_of(scheme: Scheme, **others: Any) -> QuantSpec:
     """Return how an array of two dimensions is quantized."""
@@ -58,7 +54,9 @@ def spec_of(scheme: Scheme, **others: Any) -> QuantSpec:
 
 def _step(scheme: Scheme, row_bytes: int) -> int:
     """Return how many rows make a piece: whole boxes, and whole words of zero points."""
-    unit = math.lcm(scheme.block_shape[0] if scheme.block_shape else 1, _WORD_ROWS if scheme.packs_zero_points else 1)
+    unit = scheme.block_shape[0] if scheme.block_shape else 1
+    if scheme.packs_zero_points:
+        unit *= 32 // scheme.bits if scheme.has_gaps else 32
     return max(1, stream.PIECE_BYTES // max(row_bytes, 1) // unit) * unit
 
 
@@ -130,7 +128,7 @@ class Quantize:
         if not scheme.is_packed:
             _write_rows(worker, parts[CODES], start, q.codes)
         else:
-            packed = pack(q.codes, scheme.codes, layout=_LAYOUT, axis=1, pad=True)
+            packed = pack(q.codes, scheme.codes, layout=scheme.layout, axis=1, pad=True)
             _write_rows(worker, parts[WORDS], start, packed)
         if start == 0 or scheme.strategy != "tensor":
             self._write_scales(worker, start, q.scale, q.zero_point)
@@ -146,8 +144,8 @@ class Quantize:
             return
         codes = zero.astype(np.int8)
         if scheme.packs_zero_points:
-            packed = pack(codes, scheme.codes, layout=_LAYOUT, axis=0, pad=True)
-            _write_rows(worker, parts[ZERO], words(start // high, scheme.bits), packed)
+            packed = pack(codes, scheme.codes, layout=scheme.layout, axis=0, pad=True)
+            _write_rows(worker, parts[ZERO], scheme.words(start // high), packed)
         else:
             _write_rows(worker, parts[ZERO], start // high, codes)
 
@@ -245,7 +243,7 @@ class Dequantize(Unsurveyed):
         codes = self._codes.rows(source, start, number)
         size = codes.nbytes
         if scheme.is_packed:
-            codes = unpack(codes, scheme.codes, shape=(number, self._target.shape[1]), layout=_LAYOUT, axis=1)
+            codes = unpack(codes, scheme.codes, shape=(number, self._target.shape[1]), layout=scheme.layout, axis=1)
         scale, zero = self._boxes(source, start, number)
         to = str(self._target.format)
         x = dequantize(codes, scale, zero, dtype=to, spec=spec_of(scheme), threads=1)
@@ -265,6 +263,6 @@ class Dequantize(Unsurveyed):
             return scale, None
         if not scheme.packs_zero_points:
             return scale, self._zero.rows(source, first, count).astype(np.int32)
-        packed = self._zero.rows(source, words(first, scheme.bits), words(count, scheme.bits))
-        zero = unpack(packed, scheme.codes, shape=scale.shape, layout=_LAYOUT, axis=0)
+        packed = self._zero.rows(source, scheme.words(first), scheme.words(count))
+        zero = unpack(packed, scheme.codes, shape=scale.shape, layout=scheme.layout, axis=0)
         return scale, zero.astype(np.int32)
