@@ -175,29 +175,58 @@ def test_metadata_alone(compressed, out, tmp_path):
             nc.dequantize_file(source, out / "c.safetensors")
 
 
-def test_scales_that_change_meanwhile(compressed, out, tmp_path):
-    """They may lie in another shard than the codes: that one must not change either."""
-    shutil.copytree(compressed / "int4", tmp_path / "copy")
-    shards = [tmp_path / "copy" / f"model-{k}.safetensors" for k in (1, 2)]
-    (whole,) = (tmp_path / "copy").glob("*.safetensors")
+def parted(compressed, folder, number):
+    """A directory whose codes are in shard 1 and the scales of one weight in another."""
+    shutil.copytree(compressed / "int4", folder)
+    (whole,) = folder.glob("*.safetensors")
     tensors = files.read(whole)
     whole.unlink()
-    parts = {f"{NAME}.weight_scale"}
-    files.write(shards[0], {name: given for name, given in tensors.items() if name not in parts})
-    files.write(shards[1], {name: given for name, given in tensors.items() if name in parts})
-    (tmp_path / "copy" / fq.INDEX).unlink()
-    begun = []
+    (folder / fq.INDEX).unlink()
+    scale = f"{NAME}.weight_scale"
+    files.write(folder / f"model-{number}.safetensors", {scale: tensors.pop(scale)})
+    files.write(folder / "model-1.safetensors", tensors)
+    return folder / f"model-{number}.safetensors"
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_scales_that_change_meanwhile(number, compressed, out, tmp_path):
+    """They may lie in another shard than the codes: that one must not change either, done already or not."""
+    shard = parted(compressed, tmp_path / "copy", number)
+    seen = []
 
     def change(*_):
-        if not begun:
-            begun.append(1)
-            os.utime(shards[1], ns=(1, 1))
+        seen.append(1)
+        if len(seen) == 2:
+            os.utime(shard, ns=(1, 1))
 
     with pytest.raises(ValueError, match="was changed while it was read"):
         nc.dequantize_file(tmp_path / "copy", out / "new", progress=change)
     assert not (out / "new").exists()
     assert nc.dequantize_file(tmp_path / "copy", out / "new").complete
-    assert files.names(out / "new") == sorted([*files.names(tmp_path / "copy")])
+    assert files.names(out / "new") == files.names(tmp_path / "copy")
     nc.dequantize_file(compressed / "int4", out / "wanted")
     found, wanted = fq.read_shards(out / "new"), fq.read_shards(out / "wanted")
     files.assert_same({name: found[name] for name in wanted}, wanted)
+
+
+def test_scales_that_change_between_two_runs(compressed, out, tmp_path):
+    """What was made with the old ones is not taken for done."""
+    shard = parted(compressed, tmp_path / "copy", 2)
+
+    def stop(*_):
+        if any(
+            (folder / "done").is_dir() and list((folder / "done").glob("*.json")) for folder in out.glob(".*partial")
+        ):
+            raise KeyboardInterrupt  # the codes' shard is done
+
+    with pytest.raises(KeyboardInterrupt):
+        nc.dequantize_file(tmp_path / "copy", out / "new", progress=stop)
+    ((name, (format, codes)),) = files.read(shard).items()
+    files.write(shard, {name: (format, codes + np.uint16(0x80))})  # twice as large
+    nc.dequantize_file(tmp_path / "copy", out / "new")
+    before = nc.dequantize_file(compressed / "int4", out / "wanted")
+    assert before.complete
+    found, wanted = (nc.load_file(next((out / name).glob("model-*1*.safetensors"))) for name in ("new", "wanted"))
+    x, y = (given[f"{NAME}.weight"].astype(np.float32) for given in (found, wanted))
+    assert np.array_equal(x, 2 * y)
+    assert np.any(y)
