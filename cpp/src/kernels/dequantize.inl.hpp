@@ -6,124 +6,192 @@ namespace {
 
 // --- dequantize ----------------------------------------------------------------------------------------------------
 
+// The numbers of the items from number i on: of the vector k after them, or the same for a block of them.
 struct ScaleVectors {
     U scale, zero, bias;
 };
-struct OneScale {
-    ScaleVectors scale;
-    NC_INLINE const ScaleVectors& of(size_t) const { return scale; }
+NC_INLINE ScaleVectors splat_scale(const DequantizeParams& p, size_t at) {
+    return {splat_float(p.scale[at]), splat_float(p.zero[at]), splat_float(p.bias != nullptr ? p.bias[at] : 0)};
+}
+NC_INLINE DequantizeParams params_from(const DequantizeParams& p, size_t at) {
+    return {p.scale + at, p.zero + at, p.bias != nullptr ? p.bias + at : nullptr, p.fused};
+}
+
+// Rows of 2^shift items: at least a block; or a vector or some.
+struct BlockScales {
+    DequantizeParams params;
+    size_t shift;
+    NC_INLINE ScaleVectors of(size_t i, size_t) const { return splat_scale(params, i >> shift); }
 };
-struct ShortScales {
-    const DequantizeParams& params;
-    size_t cols;
-    NC_INLINE ScaleVectors of(size_t i) const {
-        const size_t at = cols == lanes ? i / lanes : i / (2 * lanes);
-        return {splat_float(params.scale[at]), splat_float(params.zero[at]),
-                splat_float(params.bias != nullptr ? params.bias[at] : 0)};
-    }
+struct VectorScales {
+    DequantizeParams params;
+    size_t shift;
+    NC_INLINE ScaleVectors of(size_t i, size_t k) const { return splat_scale(params, (i + k * lanes) >> shift); }
 };
 struct ColumnScales {
-    const DequantizeParams& params;
-    size_t count; // of the columns
-    NC_INLINE ScaleVectors of(size_t i) const {
-        const U zeros = splat(0);
-        if (count - i >= lanes)
-            return {load(params.scale + i), load(params.zero + i),
-                    params.bias != nullptr ? load(params.bias + i) : zeros};
-        alignas(64) float padded[3][lanes] = {};
-        NC_COPY(padded[0], params.scale + i, (count - i) * 4);
-        NC_COPY(padded[1], params.zero + i, (count - i) * 4);
-        if (params.bias != nullptr)
-            NC_COPY(padded[2], params.bias + i, (count - i) * 4);
-        return {load(padded[0]), load(padded[1]), load(padded[2])};
+    DequantizeParams params;
+    NC_INLINE ScaleVectors of(size_t i, size_t k) const {
+        const size_t at = i + k * lanes;
+        return {load(params.scale + at), load(params.zero + at),
+                params.bias != nullptr ? load(params.bias + at) : splat(0)};
     }
 };
+
+// The numbers of fewer items than a block, as if it were whole.
+struct ScaleRoom {
+    alignas(64) float scale[block], zero[block], bias[block];
+};
+template <class Scales> NC_INLINE Scales part_of(const Scales& all, size_t i, size_t, ScaleRoom&) {
+    return {params_from(all.params, i >> all.shift), all.shift};
+}
+NC_INLINE ColumnScales part_of(const ColumnScales& all, size_t i, size_t count, ScaleRoom& room) {
+    const DequantizeParams from = params_from(all.params, i);
+    NC_COPY(room.scale, from.scale, count * 4);
+    NC_COPY(room.zero, from.zero, count * 4);
+    if (from.bias != nullptr)
+        NC_COPY(room.bias, from.bias, count * 4);
+    return {{room.scale, room.zero, from.bias != nullptr ? room.bias : nullptr, from.fused}};
+}
+
+// Whether products of codes are 0 or normal numbers whatever the codes, and nothing is added to them: zeros are
+// integers up to 2^22, so that a difference is 0 or at least 1, and scales are far from either end.
+NC_NOINLINE bool are_ordinary(const DequantizeParams& p, size_t count) {
+    if (p.bias != nullptr)
+        return false;
+    const U magnitude = splat(magnitude_f32), least = splat(0x0d800000), reach = splat(0x64000000); // 2^-100, to 2^100
+    U wrong = splat(0);
+    for (size_t i = 0; i < count; i += lanes) {
+        U scale, zero;
+        if (count - i >= lanes) {
+            scale = load(p.scale + i);
+            zero = load(p.zero + i);
+        } else {
+            alignas(64) float padded[2][lanes];
+            store(padded[0], splat_float(p.scale[i]), false);
+            store(padded[1], splat_float(p.zero[i]), false);
+            NC_COPY(padded[0], p.scale + i, (count - i) * 4);
+            NC_COPY(padded[1], p.zero + i, (count - i) * 4);
+            scale = load(padded[0]);
+            zero = load(padded[1]);
+        }
+        wrong = bor(wrong, bxor(round_even(zero), zero));
+        wrong = select(gt_u(sub(band(scale, magnitude), least), reach), splat(1), wrong);
+        wrong = select(gt(band(zero, magnitude), splat(0x4a800000)), splat(1), wrong);
+    }
+    return !any(gt_u(wrong, splat(0)));
+}
 
 template <int32_t Kind> consteval size_t code_bytes() { return Kind == codes_f32 ? 4 : 1; }
 template <int32_t Hub> consteval size_t hub_bytes() { return Hub == hub_f32 ? 4 : 2; }
 
-template <int32_t Kind> NC_INLINE U load_number(const unsigned char* p) {
-    if constexpr (Kind == codes_f32)
-        return load(p);
+// A number of float32 in which bytes are put as they are: 2^23 + code, and 128 more if the code is signed.
+template <int32_t Kind> consteval float marked_zero() { return Kind == codes_i8 ? 8388736.0f : 8388608.0f; }
+
+template <int32_t Kind, bool Quick> NC_INLINE void load_numbers(const unsigned char* p, U (&x)[4]) {
+    if constexpr (Quick)
+        load_marked_bytes(p, Kind == codes_i8 ? 0x80 : 0, x);
     else
-        return to_float(Kind == codes_i8 ? load_i8(p) : load_u8(p));
+        for (size_t k = 0; k < 4; ++k)
+            x[k] = Kind == codes_f32  ? load(p + k * lanes * 4)
+                   : Kind == codes_i8 ? to_float(load_i8(p + k * lanes))
+                                      : to_float(load_u8(p + k * lanes));
 }
 
-// The one NaN that comes out has no bits below bfloat16: it is rounded like any other number.
-template <int32_t Hub> NC_INLINE void store_values(unsigned char* to, U (&y)[4], bool stream) {
-    if (any_nan(y[0], y[1], y[2], y[3])) [[unlikely]] {
-        for (U& v : y)
-            v = select(is_nan(v), splat(0x7fc00000), v);
-    }
+// None is NaN; if they are quick, none is subnormal either.
+template <int32_t Hub, bool Quick> NC_INLINE void store_values(unsigned char* to, const U (&y)[4], bool stream) {
     if constexpr (Hub == hub_f32) {
         for (size_t k = 0; k < 4; ++k)
             store(to + k * lanes * 4, y[k], stream);
-    } else if constexpr (Hub == hub_f16) {
-        store_halves(to, y[0], y[1], stream);
-        store_halves(to + lanes * 4, y[2], y[3], stream);
     } else {
-        for (U& v : y)
-            v = shr<16>(even_untruncated<NC_FORMAT_bf16, false>(v));
-        store_words(to, y[0], y[1], stream);
-        store_words(to + lanes * 4, y[2], y[3], stream);
+        for (size_t k = 0; k < 4; k += 2) {
+            unsigned char* const half = to + k * lanes * 2;
+            if constexpr (Hub == hub_f16)
+                store_halves(half, y[k], y[k + 1], stream);
+            else if constexpr (Quick)
+                store_bfloats(half, y[k], y[k + 1], stream);
+            else
+                store_words(half, shr<16>(even_untruncated<NC_FORMAT_bf16, false>(y[k])),
+                            shr<16>(even_untruncated<NC_FORMAT_bf16, false>(y[k + 1])), stream);
+        }
     }
 }
 
-template <int32_t Kind, int32_t Hub, class Scales>
-NC_INLINE void dequantize_block(const unsigned char* from, unsigned char* to, const Scales& scales, size_t i,
-                                size_t count, bool biased, bool fused, bool stream) {
-    U y[4] = {splat(0), splat(0), splat(0), splat(0)};
-    for (size_t k = 0; k < 4; ++k) {
-        if (k * lanes >= count)
-            break;
-        const auto& v = scales.of(i + k * lanes);
-        const U difference = fsub(load_number<Kind>(from + k * lanes * code_bytes<Kind>()), v.zero);
-        if (!biased)
+// Whole blocks, of items i to end.
+template <int32_t Kind, int32_t Hub, bool Quick, class Scales>
+NC_NOINLINE void dequantize_blocks(const unsigned char* from, unsigned char* to, const Scales& all, size_t i,
+                                   size_t end, bool stream) {
+    const Scales scales = all; // a copy: nothing that is stored can change it
+    for (; i < end; i += block) {
+        U y[4];
+        load_numbers<Kind, Quick>(from + i * code_bytes<Kind>(), y);
+        for (size_t k = 0; k < 4; ++k) {
+            const ScaleVectors v = scales.of(i, k);
+            const U difference = fsub(y[k], Quick ? fadd(v.zero, splat_float(marked_zero<Kind>())) : v.zero);
             y[k] = fmul(difference, v.scale);
-        else
-            y[k] = fused ? fmul_add(difference, v.scale, v.bias) : fadd(fmul(difference, v.scale), v.bias);
+            if constexpr (!Quick)
+                if (scales.params.bias != nullptr)
+                    y[k] = scales.params.fused ? fmul_add(difference, v.scale, v.bias) : fadd(y[k], v.bias);
+        }
+        if constexpr (!Quick) // the one NaN that comes out has no bits below bfloat16: it is rounded like any number
+            if (any_nan(y[0], y[1], y[2], y[3])) [[unlikely]] {
+                for (U& v : y)
+                    v = select(is_nan(v), splat(0x7fc00000), v);
+            }
+        store_values<Hub, Quick>(to + i * hub_bytes<Hub>(), y, stream);
     }
-    store_values<Hub>(to, y, stream);
 }
 
-template <int32_t Kind, int32_t Hub, class Scales>
-NC_INLINE void dequantize_row(const unsigned char* from, unsigned char* to, size_t n, const Scales& scales, bool biased,
-                              bool fused, bool stream) {
+template <int32_t Kind, int32_t Hub, bool Quick, class Scales>
+NC_INLINE void dequantize_run(const unsigned char* from, unsigned char* to, size_t n, const Scales& scales,
+                              bool stream) {
     constexpr size_t src = code_bytes<Kind>(), dst = hub_bytes<Hub>();
     in_blocks<dst>(to, n, stream, [&](size_t i, size_t count, bool nt) NC_INLINE_LAMBDA {
-        if (count == block) {
-            dequantize_block<Kind, Hub>(from + i * src, to + i * dst, scales, i, block, biased, fused, nt);
+        if (count >= block) {
+            dequantize_blocks<Kind, Hub, Quick>(from, to, scales, i, i + count, nt);
         } else {
             alignas(64) unsigned char in[block * src] = {};
             alignas(64) unsigned char out[block * dst];
+            ScaleRoom room;
             copy_some(in, from + i * src, count * src);
-            dequantize_block<Kind, Hub>(in, out, scales, i, count, biased, fused, false);
+            dequantize_blocks<Kind, Hub, Quick>(in, out, part_of(scales, i, count, room), 0, block, false);
             copy_some(to + i * dst, out, count * dst);
         }
     });
 }
 
+template <int32_t Kind, int32_t Hub, bool Quick, int32_t Direction>
+NC_NOINLINE void dequantize_all(const void* codes, void* out, const Rectangle& r, const DequantizeParams& params,
+                                bool stream) {
+    constexpr size_t src = code_bytes<Kind>(), dst = hub_bytes<Hub>();
+    if constexpr (Direction == along_columns) {
+        for (size_t row = 0; row < r.rows; ++row)
+            dequantize_run<Kind, Hub, Quick>(row_at(codes, r.src_step, row), row_at(out, r.dst_step, row), r.cols,
+                                             ColumnScales{params}, stream);
+        return;
+    } else {
+        const size_t shift = joined_shift<dst>(r, src, out, stream);
+        if (shift == no_shift)
+            for (size_t row = 0; row < r.rows; ++row)
+                dequantize_run<Kind, Hub, Quick>(row_at(codes, r.src_step, row), row_at(out, r.dst_step, row), r.cols,
+                                                 BlockScales{params_from(params, row), no_shift}, stream);
+        else if (r.cols >= block)
+            dequantize_run<Kind, Hub, Quick>(row_at(codes, 0, 0), row_at(out, 0, 0), r.rows * r.cols,
+                                             BlockScales{params, shift}, stream);
+        else
+            dequantize_run<Kind, Hub, Quick>(row_at(codes, 0, 0), row_at(out, 0, 0), r.rows * r.cols,
+                                             VectorScales{params, shift}, stream);
+    }
+}
+
 template <int32_t Kind, int32_t Hub, int32_t Direction>
 void dequantize(const void* codes, void* out, const Rectangle& r, const DequantizeParams& params,
                 bool stream) noexcept {
-    constexpr size_t src = code_bytes<Kind>(), dst = hub_bytes<Hub>();
-    const bool biased = params.bias != nullptr, fused = params.fused;
-    if constexpr (Direction == along_columns) {
-        for (size_t row = 0; row < r.rows; ++row)
-            dequantize_row<Kind, Hub>(row_at(codes, r.src_step, row), row_at(out, r.dst_step, row), r.cols,
-                                      ColumnScales{params, r.cols}, biased, fused, stream);
-    } else if ((r.cols == lanes || r.cols == 2 * lanes) && r.src_step == static_cast<ptrdiff_t>(r.cols * src) &&
-               r.dst_step == static_cast<ptrdiff_t>(r.cols * dst)) { // rows that do not fill a block
-        dequantize_row<Kind, Hub>(row_at(codes, 0, 0), row_at(out, 0, 0), r.rows * r.cols, ShortScales{params, r.cols},
-                                  biased, fused, stream);
-    } else {
-        for (size_t row = 0; row < r.rows; ++row) {
-            const OneScale one{{splat_float(params.scale[row]), splat_float(params.zero[row]),
-                                splat_float(biased ? params.bias[row] : 0)}};
-            dequantize_row<Kind, Hub>(row_at(codes, r.src_step, row), row_at(out, r.dst_step, row), r.cols, one, biased,
-                                      fused, stream);
-        }
-    }
+    bool quick = false; // float codes may be anything
+    if constexpr (Kind != codes_f32)
+        if ((quick = are_ordinary(params, Direction == along_rows ? r.rows : r.cols)))
+            dequantize_all<Kind, Hub, true, Direction>(codes, out, r, params, stream);
+    if (!quick)
+        dequantize_all<Kind, Hub, false, Direction>(codes, out, r, params, stream);
     if (stream)
         fence();
 }

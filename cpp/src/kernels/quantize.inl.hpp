@@ -10,8 +10,8 @@ namespace {
 
 // --- a row in blocks -----------------------------------------------------------------------------------------------
 
-// Calls piece(i, count, stream) for the items of a row, `count` of them from number i on: a block, or fewer where a row
-// ends or the first whole vector of aligned memory begins.
+// Calls piece(i, count, stream) for the items of a row, `count` of them from number i on: whole blocks, or less than
+// one where a row ends or the first whole vector of aligned memory begins.
 template <size_t Item, class Piece>
 NC_INLINE void in_blocks(const unsigned char* to, size_t n, bool stream, const Piece& piece) {
     size_t head = 0;
@@ -22,13 +22,9 @@ NC_INLINE void in_blocks(const unsigned char* to, size_t n, bool stream, const P
     }
     for (size_t i = 0; i < n;) {
         const size_t rest = i == 0 && stream && head != 0 ? head : n - i;
-        if (rest < block) {
-            piece(i, rest, false);
-            i += rest;
-        } else {
-            for (; n - i >= block; i += block)
-                piece(i, size_t{block}, stream);
-        }
+        const size_t count = rest < block ? rest : rest - rest % block;
+        piece(i, count, stream && rest >= block);
+        i += count;
     }
 }
 
@@ -43,6 +39,20 @@ NC_INLINE U splat_float(float a) {
     uint32_t bits;
     NC_COPY(&bits, &a, sizeof bits);
     return splat(bits);
+}
+
+// Rows that follow each other without a gap are one run, if their length is a power of two: 2^shift items to a row. A
+// run that begins inside of a vector of memory to be streamed has blocks across rows: then rows are left alone.
+enum : size_t { no_shift = 63 };
+template <size_t Item> NC_INLINE size_t joined_shift(const Rectangle& r, size_t src_item, const void* to, bool stream) {
+    size_t shift = 0;
+    while ((size_t{1} << shift) < r.cols && shift < no_shift)
+        ++shift;
+    const bool joined = r.cols >= lanes && (size_t{1} << shift) == r.cols &&
+                        r.src_step == static_cast<ptrdiff_t>(r.cols * src_item) &&
+                        r.dst_step == static_cast<ptrdiff_t>(r.cols * Item) &&
+                        !(stream && reinterpret_cast<uintptr_t>(to) % block != 0);
+    return joined ? shift : size_t{no_shift};
 }
 
 // --- the numbers of boxes ------------------------------------------------------------------------------------------
@@ -232,10 +242,12 @@ template <int32_t Op, int32_t Hub, size_t Item, class Boxes>
 NC_INLINE void quantize_row(const unsigned char* from, unsigned char* to, size_t n, const Boxes& boxes,
                             const Common& common, bool stream) {
     in_blocks<Item>(to, n, stream, [&](size_t i, size_t count, bool nt) NC_INLINE_LAMBDA {
-        if (count == block) {
-            for (size_t k = 0; k < 4; ++k)
-                prefetch(from + i * 4 + prefetch_bytes + k * lanes * 4);
-            quantize_block<Op, Hub, Item>(from + i * 4, to + i * Item, boxes, common, i, block, nt);
+        if (count >= block) {
+            for (const size_t end = i + count; i < end; i += block) {
+                for (size_t k = 0; k < 4; ++k)
+                    prefetch(from + i * 4 + prefetch_bytes + k * lanes * 4);
+                quantize_block<Op, Hub, Item>(from + i * 4, to + i * Item, boxes, common, i, block, nt);
+            }
         } else {
             alignas(64) unsigned char in[block * 4] = {};
             alignas(64) unsigned char out[block * Item];

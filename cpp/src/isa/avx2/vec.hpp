@@ -183,6 +183,18 @@ NC_INLINE void store_halves(void* p, U a, U b, bool stream) {
     store_vector(p, _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1), stream);
 }
 
+// Two vectors of float32, none NaN, none subnormal -> 16 bfloat16.
+NC_INLINE void store_bfloats(void* p, U a, U b, bool stream) {
+    const auto rounded = [](U x) { return add(x, add(band(shr<16>(x), splat(1)), splat(0x7fff))); };
+    store_words(p, shr<16>(rounded(a)), shr<16>(rounded(b)), stream);
+}
+
+// A block of bytes, each turned by `turn`, as float32 2^23 + byte.
+NC_INLINE void load_marked_bytes(const unsigned char* p, uint8_t turn, U (&x)[4]) {
+    for (size_t k = 0; k < 4; ++k)
+        x[k] = bxor(load_u8(p + k * lanes), splat(0x4b000000u | turn));
+}
+
 // 16 words; magnitudes below 2^15 compare as signed.
 NC_INLINE W splat_word(uint16_t a) { return _mm256_set1_epi16(static_cast<short>(a)); }
 NC_INLINE W load_words(const void* p) { return load(p); }

@@ -189,6 +189,47 @@ NC_INLINE void store_halves(void* p, U a, U b, bool stream) {
     }
 }
 
+// Two vectors of float32, none NaN, none subnormal -> 32 bfloat16. The hardware would flush a subnormal.
+NC_INLINE void store_bfloats(void* p, U a, U b, bool stream) {
+#if defined(__AVX512BF16__)
+    const __m512bh words = _mm512_cvtne2ps_pbh(as_float(b), as_float(a));
+    __m512i result;
+    NC_COPY(&result, &words, sizeof result);
+    store_vector(p, result, stream);
+#else
+    const auto rounded = [](U x) { return add(x, add(band(shr<16>(x), splat(1)), splat(0x7fff))); };
+    store_words(p, shr<16>(rounded(a)), shr<16>(rounded(b)), stream);
+#endif
+}
+
+// A block of bytes, each turned by `turn`, as float32 2^23 + byte.
+#if defined(__AVX512VBMI__)
+struct alignas(64) LaneBytes {
+    uint8_t at[4][64];
+};
+consteval LaneBytes lane_bytes() {
+    LaneBytes index{};
+    for (int k = 0; k < 4; ++k)
+        for (int i = 0; i < 64; ++i)
+            index.at[k][i] = static_cast<uint8_t>(16 * k + i / 4);
+    return index;
+}
+struct LaneOrder {
+    static constexpr LaneBytes bytes = lane_bytes();
+};
+#endif
+NC_INLINE void load_marked_bytes(const unsigned char* p, uint8_t turn, U (&x)[4]) {
+#if defined(__AVX512VBMI__)
+    const __m512i bytes = bxor(load(p), _mm512_set1_epi8(static_cast<char>(turn)));
+    for (size_t k = 0; k < 4; ++k)
+        x[k] = _mm512_mask_permutexvar_epi8(splat(0x4b000000), 0x1111111111111111,
+                                            _mm512_load_si512(LaneOrder::bytes.at[k]), bytes);
+#else
+    for (size_t k = 0; k < 4; ++k)
+        x[k] = bxor(load_u8(p + k * lanes), splat(0x4b000000u | turn));
+#endif
+}
+
 // 32 words; magnitudes below 2^15 compare as signed.
 NC_INLINE W splat_word(uint16_t a) { return _mm512_set1_epi16(static_cast<short>(a)); }
 NC_INLINE W load_words(const void* p) { return load(p); }
