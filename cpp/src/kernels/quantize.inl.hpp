@@ -60,7 +60,7 @@ template <size_t Item> NC_INLINE size_t joined_shift(const Rectangle& r, size_t 
 // Of one box in all lanes, or of a box per lane.
 struct BoxVectors {
     U factor, shift, zero;
-    U offset; // codes of a byte: an int32; else float32
+    U offset; // codes of a byte: an int32, 128 less if they are unsigned; else float32
     U reciprocal;
 };
 enum : size_t { box_fields = sizeof(BoxVectors) / sizeof(U), tile_boxes = 256 };
@@ -82,22 +82,21 @@ template <int32_t Hub> NC_INLINE U step(U a) {
 
 NC_INLINE U unless_zero(U a) { return select(eq(a, splat(0)), splat(sign_f32), a); } // v + (-0) is v, of either sign
 
-template <int32_t Op, int32_t Hub, size_t Item> consteval bool has_product() {
-    return Op == op_divide && Hub == hub_f32 && Item == 1;
-}
-
-// Entries first to first + count of the parameters.
-template <int32_t Op, int32_t Hub, size_t Item>
-NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t first, size_t count,
-                               const QuantizeRule& rule) {
+// Entries first to first + count of the parameters; more like the last of them, to the end of a vector or, where a box
+// is a column, of a block.
+NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t first, size_t count, bool columns,
+                               bool product, const QuantizeRule& rule) {
+    const U turn = splat(rule.low < 0 ? 0 : 128);
     U limit = splat(0x3f800000);
-    for (size_t i = 0; i < count; i += lanes) {
+    const size_t end = columns ? (count + block - 1) / block * block : count;
+    for (size_t i = 0; i < end; i += lanes) {
         const auto numbers = [&](const float* from) NC_INLINE_LAMBDA {
-            if (count - i >= lanes)
+            if (i + lanes <= count)
                 return load(from + first + i);
             alignas(64) float padded[lanes];
-            store(padded, splat_float(from[first + i]), false);
-            NC_COPY(padded, from + first + i, (count - i) * 4);
+            store(padded, splat_float(from[first + count - 1]), false);
+            if (i < count)
+                NC_COPY(padded, from + first + i, (count - i) * 4);
             return load(padded);
         };
         BoxVectors v{};
@@ -105,8 +104,8 @@ NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t fi
         v.factor = numbers(p.factor);
         v.shift = unless_zero(shift);
         v.zero = unless_zero(zero);
-        v.offset = Item == 1 ? to_int(offset) : offset;
-        if constexpr (has_product<Op, Hub, Item>()) {
+        v.offset = rule.item == 1 ? sub(to_int(offset), turn) : offset;
+        if (product) {
             v.reciprocal = numbers(p.reciprocal);
             const M power_of_two = eq(band(v.factor, splat(0x7fffff)), splat(0));
             const U reach = fadd(splat_float(static_cast<float>(1 + (rule.high > -rule.low ? rule.high : -rule.low))),
@@ -122,29 +121,14 @@ NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t fi
         for (size_t f = 0; f < box_fields; ++f)
             store(&tile.at[f][i], fields[f], false);
     }
-    tile.limit = has_product<Op, Hub, Item>() && !rule.nan_high ? smallest(limit) : 0;
+    tile.limit = product && !rule.nan_high ? smallest(limit) : 0;
 }
 
-// Which box item i of a row is in: one for all; one in every 2^Shift items; one each.
-struct OneBox {
-    BoxVectors box;
-    NC_INLINE const BoxVectors& of(size_t) const { return box; }
-};
-struct ShortBoxes {
+// Which box of a tile item i of a run is in: the first and one more for every 2^shift items, or a column each.
+struct Boxes {
     const BoxTile& tile;
-    size_t cols;
-    NC_INLINE BoxVectors of(size_t i) const {
-        const size_t at = cols == lanes ? i / lanes : i / (2 * lanes);
-        const auto field = [&](size_t f) NC_INLINE_LAMBDA { return splat(tile.at[f][at]); };
-        return {field(0), field(1), field(2), field(3), field(4)};
-    }
-};
-struct ColumnBoxes {
-    const BoxTile& tile;
-    NC_INLINE BoxVectors of(size_t i) const {
-        const auto field = [&](size_t f) NC_INLINE_LAMBDA { return load(&tile.at[f][i]); };
-        return {field(0), field(1), field(2), field(3), field(4)};
-    }
+    size_t first, shift;
+    bool columns;
 };
 
 // --- one vector ----------------------------------------------------------------------------------------------------
@@ -166,8 +150,7 @@ template <int32_t Hub> NC_INLINE U word_code(U sum, const BoxVectors& v, const Q
     return to_int(rule.nan_high ? fmax(fmin(a, high), low) : fmin(fmax(a, low), high));
 }
 
-// The quotient rounded to an int32 by way of the product with the reciprocal. How far the products were from integers
-// is gathered in distance.
+// The quotient rounded to an int32 by way of the product with the reciprocal, and how far the product is from it.
 //
 // Let u = 2^-24. The reciprocal is (1 / factor)(1 + d) with |d| <= u, and the quotient q is x / factor rounded by at
 // most u: the exact product p = x * reciprocal and q differ by less than 2.01 u |x / factor|, or by nothing that
@@ -180,7 +163,7 @@ template <int32_t Hub> NC_INLINE U word_code(U sum, const BoxVectors& v, const Q
 // the integer next to it below 2^23; its limit is above any distance that an integer has.
 NC_INLINE U rounded_product(U x, U reciprocal, U& distance) {
     const U n = to_int(fmul(x, reciprocal));
-    distance = max_magnitude(distance, fmul_sub(x, reciprocal, to_float(n)));
+    distance = fmul_sub(x, reciprocal, to_float(n));
     return n;
 }
 
@@ -197,36 +180,48 @@ struct Common {
     U limit;
 };
 
-// Of a block of x, in whose memory a whole block lies, the vectors that hold the first count items.
-template <int32_t Op, int32_t Hub, size_t Item, class Boxes>
-NC_INLINE void quantize_block(const unsigned char* x, unsigned char* to, const Boxes& boxes, const Common& common,
-                              size_t i, size_t count, bool stream) {
-    U code[4] = {splat(0), splat(0), splat(0), splat(0)}, offset[4] = {splat(0), splat(0), splat(0), splat(0)};
-    if constexpr (has_product<Op, Hub, Item>()) {
-        U distance = splat(0);
-        for (size_t k = 0; k < 4; ++k)
-            if (k * lanes < count) {
-                const auto& v = boxes.of(i + k * lanes);
-                code[k] = rounded_product(load(x + k * lanes * 4), v.reciprocal, distance);
-                offset[k] = v.offset;
+// The numbers of a block: a vector of each for each vector of items, every `step` entries another kind of them.
+struct BlockNumbers {
+    const uint32_t* at;
+    size_t step;
+    NC_INLINE U of(size_t field, size_t k) const { return load(at + field * step + k * lanes); }
+    NC_INLINE BoxVectors of(size_t k) const { return {of(0, k), of(1, k), of(2, k), of(3, k), of(4, k)}; }
+};
+struct NumberRoom {
+    alignas(64) uint32_t at[box_fields][block];
+    size_t box; // whose numbers they all are; SIZE_MAX: several
+};
+NC_NOINLINE BlockNumbers numbers_of(const Boxes& boxes, size_t i, NumberRoom& room) {
+    if (boxes.columns)
+        return {&boxes.tile.at[0][i], tile_boxes};
+    const size_t box = boxes.first + (i >> boxes.shift), last = boxes.first + ((i + block - 1) >> boxes.shift);
+    if (room.box != box) {
+        for (size_t f = 0; f < box_fields; ++f)
+            for (size_t k = 0; k < 4; ++k) {
+                const size_t at = boxes.first + ((i + k * lanes) >> boxes.shift);
+                store(&room.at[f][k * lanes], splat(boxes.tile.at[f][at < tile_boxes ? at : box]), false);
             }
-        if (!any(gt(distance, common.limit))) [[likely]] {
-            store_clamped_bytes(to, code, offset, common.ends, stream);
-            return;
-        }
+        room.box = box == last ? box : ~size_t{0};
     }
-    for (size_t k = 0; k < 4; ++k)
-        if (k * lanes < count) {
-            const auto& v = boxes.of(i + k * lanes);
-            const U sum = quantized_sum<Op, Hub>(load(x + k * lanes * 4), v);
-            offset[k] = v.offset;
-            if constexpr (Item == 1)
-                code[k] = to_int_or_end(sum, common.rule.nan_high);
-            else if constexpr (Item == 2)
-                code[k] = band(word_code<Hub>(sum, v, common.rule), splat(0xffff));
-            else
-                code[k] = select(is_nan(sum), splat(0x7fc00000), sum);
-        }
+    return {room.at[0], block};
+}
+
+// A block of x, whatever its numbers.
+template <int32_t Op, int32_t Hub, size_t Item>
+NC_NOINLINE void quantize_block(const unsigned char* x, unsigned char* to, const BlockNumbers& numbers,
+                                const Common& common, bool stream) {
+    U code[4], offset[4];
+    for (size_t k = 0; k < 4; ++k) {
+        const BoxVectors v = numbers.of(k);
+        const U sum = quantized_sum<Op, Hub>(load(x + k * lanes * 4), v);
+        offset[k] = v.offset;
+        if constexpr (Item == 1)
+            code[k] = to_int_or_end(sum, common.rule.nan_high);
+        else if constexpr (Item == 2)
+            code[k] = band(word_code<Hub>(sum, v, common.rule), splat(0xffff));
+        else
+            code[k] = select(is_nan(sum), splat(0x7fc00000), sum);
+    }
     if constexpr (Item == 1) {
         store_clamped_bytes(to, code, offset, common.ends, stream);
     } else if constexpr (Item == 2) {
@@ -237,24 +232,101 @@ NC_INLINE void quantize_block(const unsigned char* x, unsigned char* to, const B
             store(to + k * lanes * 4, code[k], stream);
     }
 }
+using BlockFn = void (*)(const unsigned char* x, unsigned char* to, const BlockNumbers& numbers, const Common& common,
+                         bool stream);
 
-template <int32_t Op, int32_t Hub, size_t Item, class Boxes>
-NC_INLINE void quantize_row(const unsigned char* from, unsigned char* to, size_t n, const Boxes& boxes,
-                            const Common& common, bool stream) {
+// The ways in which blocks of a run have their numbers.
+enum BoxWay : int32_t { way_blocks = 0, way_vectors = 1, way_columns = 2 };
+
+struct ProductVectors {
+    U reciprocal, offset, factor;
+};
+
+// A block of bytes. What is near a tie is divided: symmetric scales bring their own largest value to one.
+template <class Numbers>
+NC_INLINE void product_block(const unsigned char* x, unsigned char* to, const Numbers& numbers, const Common& common,
+                             bool stream) {
+    U code[4], offset[4], distance[4];
+    for (size_t k = 0; k < 4; ++k) {
+        const ProductVectors v = numbers(k);
+        code[k] = rounded_product(load(x + k * lanes * 4), v.reciprocal, distance[k]);
+        offset[k] = v.offset;
+        prefetch(x + prefetch_bytes + k * lanes * 4);
+    }
+    const U none = splat(0);
+    const auto far = [&](size_t k) NC_INLINE_LAMBDA { return max_magnitude(none, distance[k]); };
+    const U first = max_magnitude(max_magnitude(none, distance[0]), distance[1]);
+    const U second = max_magnitude(max_magnitude(none, distance[2]), distance[3]);
+    if (any(gt(max_u(first, second), common.limit))) [[unlikely]] {
+        for (size_t k = 0; k < 4; ++k)
+            if (any(gt(far(k), common.limit)))
+                code[k] = to_int_or_end(fdiv(load(x + k * lanes * 4), numbers(k).factor), false);
+    }
+    store_clamped_bytes(to, code, offset, common.ends, stream);
+}
+
+// Whole blocks, items i to end of a run.
+template <int32_t Way>
+NC_NOINLINE void product_blocks(const unsigned char* x, unsigned char* to, size_t i, size_t end, const Boxes& boxes,
+                                const Common& given, bool stream) {
+    const Common common = given; // a copy: nothing that is stored can change it
+    const size_t first = boxes.first, shift = boxes.shift;
+    const BoxTile& tile = boxes.tile;
+    const auto splat_box = [&](size_t box) NC_INLINE_LAMBDA {
+        return ProductVectors{splat(tile.at[4][box]), splat(tile.at[3][box]), splat(tile.at[0][box])};
+    };
+    while (i < end) {
+        size_t stop = end;
+        ProductVectors own{};
+        if constexpr (Way == way_blocks) {
+            const size_t next = ((i >> shift) + 1) << shift;
+            stop = next < end ? next : end;
+            own = splat_box(first + (i >> shift));
+        }
+        for (; i < stop; i += block)
+            product_block(
+                x + i * 4, to + i,
+                [&](size_t k) NC_INLINE_LAMBDA {
+                    const size_t at = i + k * lanes;
+                    if constexpr (Way == way_blocks)
+                        return own;
+                    else if constexpr (Way == way_vectors)
+                        return splat_box(first + (at >> shift));
+                    else
+                        return ProductVectors{load(&tile.at[4][at]), load(&tile.at[3][at]), load(&tile.at[0][at])};
+                },
+                common, stream);
+    }
+}
+
+// A run of items. fn: for blocks that do not go by products.
+template <size_t Item>
+NC_NOINLINE void quantize_run(BlockFn fn, const unsigned char* from, unsigned char* to, size_t n, const Boxes& boxes,
+                              const Common& common, bool stream) {
+    NumberRoom room;
+    room.box = ~size_t{0};
+    const bool product = boxes.tile.limit > 0;
     in_blocks<Item>(to, n, stream, [&](size_t i, size_t count, bool nt) NC_INLINE_LAMBDA {
-        if (count >= block) {
-            for (const size_t end = i + count; i < end; i += block) {
-                for (size_t k = 0; k < 4; ++k)
-                    prefetch(from + i * 4 + prefetch_bytes + k * lanes * 4);
-                quantize_block<Op, Hub, Item>(from + i * 4, to + i * Item, boxes, common, i, block, nt);
-            }
-        } else {
+        if (count < block) {
             alignas(64) unsigned char in[block * 4] = {};
             alignas(64) unsigned char out[block * Item];
             copy_some(in, from + i * 4, count * 4);
-            quantize_block<Op, Hub, Item>(in, out, boxes, common, i, count, false);
+            fn(in, out, numbers_of(boxes, i, room), common, false);
             copy_some(to + i * Item, out, count * Item);
+            return;
         }
+        if constexpr (Item == 1)
+            if (product) {
+                if (boxes.columns)
+                    product_blocks<way_columns>(from, to, i, i + count, boxes, common, nt);
+                else if (size_t{1} << boxes.shift >= block)
+                    product_blocks<way_blocks>(from, to, i, i + count, boxes, common, nt);
+                else
+                    product_blocks<way_vectors>(from, to, i, i + count, boxes, common, nt);
+                return;
+            }
+        for (const size_t end = i + count; i < end; i += block)
+            fn(from + i * 4, to + i * Item, numbers_of(boxes, i, room), common, nt);
     });
 }
 
@@ -262,60 +334,50 @@ NC_INLINE Common common_of(const BoxTile& tile, const QuantizeRule& rule) {
     return {rule, byte_ends(rule.low, rule.high), sub(splat_float(tile.limit), splat(1))}; // nothing is below 0
 }
 
-template <int32_t Op, int32_t Hub, size_t Item>
-NC_NOINLINE void quantize_rows(const void* x, void* codes, const Rectangle& r, const QuantizeParams& p,
-                               const QuantizeRule& rule, bool stream) {
+template <size_t Item>
+NC_NOINLINE void quantize_rows(BlockFn fn, bool product, const void* x, void* codes, const Rectangle& r,
+                               const QuantizeParams& p, const QuantizeRule& rule, bool stream) {
     BoxTile tile;
-    const bool joined = (r.cols == lanes || r.cols == 2 * lanes) && r.src_step == static_cast<ptrdiff_t>(r.cols * 4) &&
-                        r.dst_step == static_cast<ptrdiff_t>(r.cols * Item);
+    const size_t shift = joined_shift<Item>(r, 4, codes, stream);
     for (size_t first = 0; first < r.rows; first += tile_boxes) {
         const size_t rest = r.rows - first, count = rest < tile_boxes ? rest : size_t{tile_boxes};
-        prepare_boxes<Op, Hub, Item>(tile, p, first, count, rule);
+        prepare_boxes(tile, p, first, count, false, product, rule);
         const Common common = common_of(tile, rule);
-        if (joined) { // rows that do not fill a block
-            quantize_row<Op, Hub, Item>(row_at(x, r.src_step, first), row_at(codes, r.dst_step, first), count * r.cols,
-                                        ShortBoxes{tile, r.cols}, common, stream);
-            continue;
-        }
-        for (size_t i = 0; i < count; ++i) {
-            const auto field = [&](size_t f) NC_INLINE_LAMBDA { return splat(tile.at[f][i]); };
-            const OneBox one{{field(0), field(1), field(2), field(3), field(4)}};
-            quantize_row<Op, Hub, Item>(row_at(x, r.src_step, first + i), row_at(codes, r.dst_step, first + i), r.cols,
-                                        one, common, stream);
-        }
+        const size_t together = shift == no_shift ? 1 : count;
+        for (size_t i = 0; i < count; i += together)
+            quantize_run<Item>(fn, row_at(x, r.src_step, first + i), row_at(codes, r.dst_step, first + i),
+                               together * r.cols, {tile, i, shift, false}, common, stream);
     }
 }
 
-template <int32_t Op, int32_t Hub, size_t Item>
-NC_NOINLINE void quantize_columns(const void* x, void* codes, const Rectangle& r, const QuantizeParams& p,
-                                  const QuantizeRule& rule, bool stream) {
+template <size_t Item>
+NC_NOINLINE void quantize_columns(BlockFn fn, bool product, const void* x, void* codes, const Rectangle& r,
+                                  const QuantizeParams& p, const QuantizeRule& rule, bool stream) {
     BoxTile tile;
     for (size_t first = 0; first < r.cols; first += tile_boxes) {
         const size_t rest = r.cols - first, count = rest < tile_boxes ? rest : size_t{tile_boxes};
-        prepare_boxes<Op, Hub, Item>(tile, p, first, count, rule);
+        prepare_boxes(tile, p, first, count, true, product, rule);
         const Common common = common_of(tile, rule);
         for (size_t row = 0; row < r.rows; ++row)
-            quantize_row<Op, Hub, Item>(row_at(x, r.src_step, row) + first * 4,
-                                        row_at(codes, r.dst_step, row) + first * Item, count, ColumnBoxes{tile}, common,
-                                        stream);
+            quantize_run<Item>(fn, row_at(x, r.src_step, row) + first * 4,
+                               row_at(codes, r.dst_step, row) + first * Item, count, {tile, 0, 0, true}, common,
+                               stream && count == tile_boxes && reinterpret_cast<uintptr_t>(codes) % block == 0);
     }
 }
 
 template <int32_t Op, int32_t Hub, int32_t Direction>
 void quantize(const void* x, void* codes, const Rectangle& r, const QuantizeParams& p, const QuantizeRule& rule,
               bool stream) noexcept {
-    const auto run_items = [&](auto by_rows, auto by_columns) NC_INLINE_LAMBDA {
-        if constexpr (Direction == along_rows)
-            by_rows(x, codes, r, p, rule, stream);
-        else
-            by_columns(x, codes, r, p, rule, stream);
+    constexpr bool product = Op == op_divide && Hub == hub_f32;
+    const auto run_items = [&](auto by_rows, auto by_columns, BlockFn fn) NC_INLINE_LAMBDA {
+        (Direction == along_rows ? by_rows : by_columns)(fn, product && rule.item == 1, x, codes, r, p, rule, stream);
     };
     if (rule.item == 1)
-        run_items(&quantize_rows<Op, Hub, 1>, &quantize_columns<Op, Hub, 1>);
+        run_items(&quantize_rows<1>, &quantize_columns<1>, &quantize_block<Op, Hub, 1>);
     else if (rule.item == 2)
-        run_items(&quantize_rows<Op, Hub, 2>, &quantize_columns<Op, Hub, 2>);
+        run_items(&quantize_rows<2>, &quantize_columns<2>, &quantize_block<Op, Hub, 2>);
     else
-        run_items(&quantize_rows<Op, Hub, 4>, &quantize_columns<Op, Hub, 4>);
+        run_items(&quantize_rows<4>, &quantize_columns<4>, &quantize_block<Op, Hub, 4>);
     if (stream)
         fence();
 }

@@ -155,7 +155,8 @@ NC_INLINE U to_int_or_end(U a, bool nan_high) {
     const __m256 large = _mm256_set1_ps(1073741824.0f), x = as_float(a); // the second operand is taken for NaN
     return _mm256_cvtps_epi32(nan_high ? _mm256_min_ps(x, large) : _mm256_min_ps(large, x));
 }
-// int32 + offset (below 2^14) -> bytes, clamped. They are signed bytes until the end: unsigned ones less 128.
+// int32 + offset (at most 2^14 and 128) -> bytes, clamped. They are signed bytes until the end: unsigned ones less
+// 128, which the offset contains.
 struct ByteEnds {
     __m256i low, high, turn;
 };
@@ -165,9 +166,7 @@ NC_INLINE ByteEnds byte_ends(int32_t low, int32_t high) {
     return {bytes(low - turn), bytes(high - turn), bytes(turn)};
 }
 NC_INLINE void store_clamped_bytes(void* p, const U (&a)[4], const U (&offset)[4], const ByteEnds& ends, bool stream) {
-    const __m256i turn = _mm256_srli_epi16(_mm256_slli_epi16(ends.turn, 8), 8);
-    const __m256i low = _mm256_sub_epi16(_mm256_packs_epi32(offset[0], offset[1]), turn);
-    const __m256i high = _mm256_sub_epi16(_mm256_packs_epi32(offset[2], offset[3]), turn);
+    const __m256i low = _mm256_packs_epi32(offset[0], offset[1]), high = _mm256_packs_epi32(offset[2], offset[3]);
     const __m256i bytes = _mm256_packs_epi16(_mm256_adds_epi16(_mm256_packs_epi32(a[0], a[1]), low),
                                              _mm256_adds_epi16(_mm256_packs_epi32(a[2], a[3]), high));
     store_bytes(p, bxor(_mm256_min_epi8(_mm256_max_epi8(bytes, ends.low), ends.high), ends.turn), stream);

@@ -161,9 +161,7 @@ NC_INLINE ByteEnds byte_ends(int32_t low, int32_t high) {
     return {bytes(low - turn), bytes(high - turn), bytes(turn), high - low == 255};
 }
 NC_INLINE void store_clamped_bytes(void* p, const U (&a)[4], const U (&offset)[4], const ByteEnds& ends, bool stream) {
-    const __m512i turn = _mm512_srli_epi16(_mm512_slli_epi16(ends.turn, 8), 8);
-    const __m512i low = _mm512_sub_epi16(_mm512_packs_epi32(offset[0], offset[1]), turn);
-    const __m512i high = _mm512_sub_epi16(_mm512_packs_epi32(offset[2], offset[3]), turn);
+    const __m512i low = _mm512_packs_epi32(offset[0], offset[1]), high = _mm512_packs_epi32(offset[2], offset[3]);
     __m512i bytes = _mm512_packs_epi16(_mm512_adds_epi16(_mm512_packs_epi32(a[0], a[1]), low),
                                        _mm512_adds_epi16(_mm512_packs_epi32(a[2], a[3]), high));
     if (!ends.all)

@@ -177,9 +177,7 @@ NC_INLINE int16x8_t saturated_words(U a, U b) {
     return vcombine_s16(vqmovn_s32(vreinterpretq_s32_u32(a)), vqmovn_s32(vreinterpretq_s32_u32(b)));
 }
 NC_INLINE void store_clamped_bytes(void* p, const U (&a)[4], const U (&offset)[4], const ByteEnds& ends, bool) {
-    const int16x8_t turn = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(ends.turn)));
-    const int16x8_t low = vsubq_s16(saturated_words(offset[0], offset[1]), turn);
-    const int16x8_t high = vsubq_s16(saturated_words(offset[2], offset[3]), turn);
+    const int16x8_t low = saturated_words(offset[0], offset[1]), high = saturated_words(offset[2], offset[3]);
     const int8x16_t bytes = vcombine_s8(vqmovn_s16(vqaddq_s16(saturated_words(a[0], a[1]), low)),
                                         vqmovn_s16(vqaddq_s16(saturated_words(a[2], a[3]), high)));
     store_16(p, veorq_u8(vreinterpretq_u8_s8(vminq_s8(vmaxq_s8(bytes, ends.low), ends.high)), ends.turn));
