@@ -26,4 +26,6 @@
 
 #include "kernels/dequantize.inl.hpp"
 
+#include "kernels/range.inl.hpp"
+
 #include "kernels/table.inl.hpp"

@@ -1,6 +1,6 @@
 // float32 lanes and the numbers of their boxes to codes (the scalar text, which says what is computed, is
-// codec/quantize.hpp). Text-included once per ISA unit; no guard. Ranges, sums of codes and the way back to values are
-// in dequantize.inl.hpp.
+// codec/quantize.hpp). Text-included once per ISA unit; no guard. The way back to values is
+// dequantize.inl.hpp; ranges and sums of codes are in range.inl.hpp.
 //
 // Codes of a byte are rounded to int32, and clamped by the steps that make bytes of them. Their offset is added
 // between: a step of a 16-bit float would not round it, as integers up to 256 are exact there.
@@ -68,7 +68,8 @@ enum : size_t { box_fields = sizeof(BoxVectors) / sizeof(U), tile_boxes = 256 };
 // Some boxes, prepared together.
 struct BoxTile {
     alignas(64) uint32_t at[box_fields][tile_boxes];
-    float limit; // see product_code; 0: it is not to be used
+    float limit; // see rounded_product; 0: it is not to be used
+    bool plain;  // offsets are all 0
 };
 
 template <int32_t Hub> NC_INLINE U step(U a) {
@@ -87,16 +88,18 @@ NC_INLINE U unless_zero(U a) { return select(eq(a, splat(0)), splat(sign_f32), a
 NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t first, size_t count, bool columns,
                                bool product, const QuantizeRule& rule) {
     const U turn = splat(rule.low < 0 ? 0 : 128);
-    U limit = splat(0x3f800000);
+    U limit = splat(0x3f800000), offsets = splat(0);
     const size_t end = columns ? (count + block - 1) / block * block : count;
     for (size_t i = 0; i < end; i += lanes) {
         const auto numbers = [&](const float* from) NC_INLINE_LAMBDA {
             if (i + lanes <= count)
                 return load(from + first + i);
+            const U last = splat_float(from[first + count - 1]);
+            if (i + 1 >= count)
+                return last;
             alignas(64) float padded[lanes];
-            store(padded, splat_float(from[first + count - 1]), false);
-            if (i < count)
-                NC_COPY(padded, from + first + i, (count - i) * 4);
+            store(padded, last, false);
+            NC_COPY(padded, from + first + i, (count - i) * 4);
             return load(padded);
         };
         BoxVectors v{};
@@ -105,6 +108,7 @@ NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t fi
         v.shift = unless_zero(shift);
         v.zero = unless_zero(zero);
         v.offset = rule.item == 1 ? sub(to_int(offset), turn) : offset;
+        offsets = bor(offsets, v.offset);
         if (product) {
             v.reciprocal = numbers(p.reciprocal);
             const M power_of_two = eq(band(v.factor, splat(0x7fffff)), splat(0));
@@ -121,6 +125,7 @@ NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t fi
         for (size_t f = 0; f < box_fields; ++f)
             store(&tile.at[f][i], fields[f], false);
     }
+    tile.plain = !any(gt_u(offsets, splat(0)));
     tile.limit = product && !rule.nan_high ? smallest(limit) : 0;
 }
 
@@ -253,13 +258,10 @@ NC_INLINE void product_block(const unsigned char* x, unsigned char* to, const Nu
         offset[k] = v.offset;
         prefetch(x + prefetch_bytes + k * lanes * 4);
     }
-    const U none = splat(0);
-    const auto far = [&](size_t k) NC_INLINE_LAMBDA { return max_magnitude(none, distance[k]); };
-    const U first = max_magnitude(max_magnitude(none, distance[0]), distance[1]);
-    const U second = max_magnitude(max_magnitude(none, distance[2]), distance[3]);
-    if (any(gt(max_u(first, second), common.limit))) [[unlikely]] {
+    const U most = max_u(larger_magnitude(distance[0], distance[1]), larger_magnitude(distance[2], distance[3]));
+    if (any(gt(most, common.limit))) [[unlikely]] {
         for (size_t k = 0; k < 4; ++k)
-            if (any(gt(far(k), common.limit)))
+            if (any(gt(larger_magnitude(distance[k], distance[k]), common.limit)))
                 code[k] = to_int_or_end(fdiv(load(x + k * lanes * 4), numbers(k).factor), false);
     }
     store_clamped_bytes(to, code, offset, common.ends, stream);
@@ -331,7 +333,8 @@ NC_NOINLINE void quantize_run(BlockFn fn, const unsigned char* from, unsigned ch
 }
 
 NC_INLINE Common common_of(const BoxTile& tile, const QuantizeRule& rule) {
-    return {rule, byte_ends(rule.low, rule.high), sub(splat_float(tile.limit), splat(1))}; // nothing is below 0
+    return {rule, byte_ends(rule.low, rule.high, tile.plain),
+            sub(splat_float(tile.limit), splat(1))}; // nothing is below 0
 }
 
 template <size_t Item>

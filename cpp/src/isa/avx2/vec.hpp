@@ -115,6 +115,8 @@ NC_INLINE U round_half(U a) { return as_bits(_mm256_cvtph_ps(_mm256_cvtps_ph(as_
 NC_INLINE U count(U a, M m) { return sub(a, m); } // one more in the lanes of m
 // The larger and the smaller magnitude of a, which has no sign, and b.
 NC_INLINE U max_magnitude(U a, U b) { return max_u(a, band(b, splat(0x7fffffff))); }
+// Of a and b, either with a sign.
+NC_INLINE U larger_magnitude(U a, U b) { return max_magnitude(band(a, splat(0x7fffffff)), b); }
 NC_INLINE U min_magnitude(U a, U b) { return min_u(a, band(b, splat(0x7fffffff))); }
 NC_INLINE bool any(M m) { return _mm256_movemask_epi8(m) != 0; }
 // Low 16 bits of each lane: a binary16 code. Immediate: 0 nearest-even, 1 down, 2 up, 3 toward zero.
@@ -160,7 +162,7 @@ NC_INLINE U to_int_or_end(U a, bool nan_high) {
 struct ByteEnds {
     __m256i low, high, turn;
 };
-NC_INLINE ByteEnds byte_ends(int32_t low, int32_t high) {
+NC_INLINE ByteEnds byte_ends(int32_t low, int32_t high, bool) {
     const int32_t turn = low < 0 ? 0 : 0x80;
     const auto bytes = [](int32_t a) { return _mm256_set1_epi8(static_cast<char>(a)); };
     return {bytes(low - turn), bytes(high - turn), bytes(turn)};

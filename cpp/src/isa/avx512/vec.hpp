@@ -113,6 +113,8 @@ NC_INLINE U round_half(U a) { return as_bits(_mm512_cvtph_ps(_mm512_cvtps_ph(as_
 NC_INLINE U count(U a, M m) { return _mm512_mask_sub_epi32(a, m, a, splat(0xffffffff)); }
 // The larger and the smaller magnitude; a NaN is passed over.
 NC_INLINE U max_magnitude(U a, U b) { return as_bits(_mm512_range_ps(as_float(a), as_float(b), 0x0b)); }
+// The larger magnitude of both; a NaN if both are.
+NC_INLINE U larger_magnitude(U a, U b) { return max_magnitude(a, b); }
 NC_INLINE U min_magnitude(U a, U b) { return as_bits(_mm512_range_ps(as_float(a), as_float(b), 0x0a)); }
 NC_INLINE bool any(M m) { return m != 0; }
 // Low 16 bits of each lane: a binary16 code. Immediate: 0 nearest-even, 1 down, 2 up, 3 toward zero.
@@ -153,20 +155,26 @@ NC_INLINE U to_int_or_end(U a, bool nan_high) {
 }
 struct ByteEnds {
     __m512i low, high, turn;
-    bool all; // that a byte holds
+    bool all;   // that a byte holds
+    bool plain; // signed, and no offsets
 };
-NC_INLINE ByteEnds byte_ends(int32_t low, int32_t high) {
+NC_INLINE ByteEnds byte_ends(int32_t low, int32_t high, bool no_offsets) {
     const int32_t turn = low < 0 ? 0 : 0x80;
     const auto bytes = [](int32_t a) { return _mm512_set1_epi8(static_cast<char>(a)); };
-    return {bytes(low - turn), bytes(high - turn), bytes(turn), high - low == 255};
+    return {bytes(low - turn), bytes(high - turn), bytes(turn), high - low == 255, turn == 0 && no_offsets};
 }
 NC_INLINE void store_clamped_bytes(void* p, const U (&a)[4], const U (&offset)[4], const ByteEnds& ends, bool stream) {
-    const __m512i low = _mm512_packs_epi32(offset[0], offset[1]), high = _mm512_packs_epi32(offset[2], offset[3]);
-    __m512i bytes = _mm512_packs_epi16(_mm512_adds_epi16(_mm512_packs_epi32(a[0], a[1]), low),
-                                       _mm512_adds_epi16(_mm512_packs_epi32(a[2], a[3]), high));
+    __m512i low = _mm512_packs_epi32(a[0], a[1]), high = _mm512_packs_epi32(a[2], a[3]);
+    if (!ends.plain) {
+        low = _mm512_adds_epi16(low, _mm512_packs_epi32(offset[0], offset[1]));
+        high = _mm512_adds_epi16(high, _mm512_packs_epi32(offset[2], offset[3]));
+    }
+    __m512i bytes = _mm512_packs_epi16(low, high);
     if (!ends.all)
         bytes = _mm512_min_epi8(_mm512_max_epi8(bytes, ends.low), ends.high);
-    store_bytes(p, bxor(bytes, ends.turn), stream);
+    if (!ends.plain)
+        bytes = bxor(bytes, ends.turn);
+    store_bytes(p, bytes, stream);
 }
 
 // Two vectors of codes below 2^16 -> 32 uint16.

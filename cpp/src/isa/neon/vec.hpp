@@ -108,6 +108,7 @@ NC_INLINE U round_half(U a) { return as_bits(vcvt_f32_f16(vcvt_f16_f32(as_float(
 NC_INLINE U count(U a, M m) { return vsubq_u32(a, m); }
 // The larger and the smaller magnitude of a, which has no sign, and b.
 NC_INLINE U max_magnitude(U a, U b) { return max_u(a, band(b, splat(0x7fffffff))); }
+NC_INLINE U larger_magnitude(U a, U b) { return max_magnitude(band(a, splat(0x7fffffff)), b); }
 NC_INLINE U min_magnitude(U a, U b) { return min_u(a, band(b, splat(0x7fffffff))); }
 NC_INLINE bool any(M m) { return vmaxvq_u32(m) != 0; }
 
@@ -168,7 +169,7 @@ struct ByteEnds {
     int8x16_t low, high;
     uint8x16_t turn;
 };
-NC_INLINE ByteEnds byte_ends(int32_t low, int32_t high) {
+NC_INLINE ByteEnds byte_ends(int32_t low, int32_t high, bool) {
     const int32_t turn = low < 0 ? 0 : 0x80;
     return {vdupq_n_s8(static_cast<int8_t>(low - turn)), vdupq_n_s8(static_cast<int8_t>(high - turn)),
             vdupq_n_u8(static_cast<uint8_t>(turn))};

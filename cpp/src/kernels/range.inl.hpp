@@ -1,0 +1,191 @@
+// The finite range of values, and sums of codes (the scalar text, which says what is computed, is codec/quantize.hpp).
+// Text-included once per ISA unit, after quantize.inl.hpp; no guard.
+
+namespace narrowcast {
+namespace {
+
+// --- ranges --------------------------------------------------------------------------------------------------------
+
+// The least and the largest value of each lane. Carelessly, NaN may be passed over or stay, and Inf counts; then one of
+// the ends is not finite, and all is done once more with care. (The ends of nothing are +Inf and -Inf.)
+struct Ends {
+    U low, high;
+};
+constexpr uint32_t minus_inf_f32 = 0xff800000;
+NC_INLINE Ends no_ends() { return {splat(inf_f32), splat(minus_inf_f32)}; }
+template <bool Careful> NC_INLINE void widen(Ends& ends, U x) {
+    if constexpr (Careful) {
+        const M finite = gt(splat(inf_f32), band(x, splat(magnitude_f32)));
+        ends.low = fmin(select(finite, x, splat(inf_f32)), ends.low);
+        ends.high = fmax(select(finite, x, splat(minus_inf_f32)), ends.high);
+    } else {
+        ends.low = fmin_seen(x, ends.low);
+        ends.high = fmax_seen(x, ends.high);
+    }
+}
+
+template <bool Careful> NC_INLINE Ends row_ends(const unsigned char* x, size_t n) {
+    Ends ends = no_ends();
+    size_t i = 0;
+    if (n >= block) {
+        Ends more[3] = {no_ends(), no_ends(), no_ends()};
+        for (; n - i >= block; i += block) {
+            widen<Careful>(ends, load(x + i * 4));
+            for (size_t k = 1; k < 4; ++k)
+                widen<Careful>(more[k - 1], load(x + (i + k * lanes) * 4));
+        }
+        const Ends both{fmin_seen(more[0].low, more[1].low), fmax_seen(more[0].high, more[1].high)};
+        ends = {fmin_seen(fmin_seen(both.low, more[2].low), ends.low),
+                fmax_seen(fmax_seen(both.high, more[2].high), ends.high)};
+    }
+    for (; n - i >= lanes; i += lanes)
+        widen<Careful>(ends, load(x + i * 4));
+    if (i < n) {
+        alignas(64) float padded[lanes];
+        store(padded, splat(load_as<uint32_t>(x, i)), false); // one of the values that are there
+        NC_COPY(padded, x + i * 4, (n - i) * 4);
+        widen<Careful>(ends, load(padded));
+    }
+    return ends;
+}
+
+// -0 becomes +0.
+NC_INLINE void merge(float found_low, float found_high, float& low, float& high) {
+    low = found_low + 0.0f < low ? found_low + 0.0f : low;
+    high = found_high + 0.0f > high ? found_high + 0.0f : high;
+}
+NC_INLINE bool finite_ends(float low, float high) {
+    constexpr float most = 3.4028234663852886e38f;
+    return low >= -most && high <= most;
+}
+
+// What four vectors come to, each by itself.
+NC_INLINE void smallest_of_four(const U (&a)[4], float* to) {
+    const auto both = [](U x, U y) NC_INLINE_LAMBDA { return fmin_seen(x, y); };
+    store_four(to, fold_parts(fold_quads(fold_pairs(a[0], a[1], both), fold_pairs(a[2], a[3], both), both), both));
+}
+NC_INLINE void largest_of_four(const U (&a)[4], float* to) {
+    const auto both = [](U x, U y) NC_INLINE_LAMBDA { return fmax_seen(x, y); };
+    store_four(to, fold_parts(fold_quads(fold_pairs(a[0], a[1], both), fold_pairs(a[2], a[3], both), both), both));
+}
+
+NC_NOINLINE void careful_range(const unsigned char* x, size_t n, float& low, float& high) {
+    const Ends ends = row_ends<true>(x, n);
+    low = smallest(ends.low);
+    high = largest(ends.high);
+}
+
+// Four rows at once, of which lanes are folded together; then all rows of a tile.
+void range_rows(const void* x, const Rectangle& r, float* low, float* high) noexcept {
+    alignas(64) float lows[tile_boxes], highs[tile_boxes];
+    for (size_t first = 0; first < r.rows; first += tile_boxes) {
+        const size_t rest = r.rows - first, count = rest < tile_boxes ? rest : size_t{tile_boxes};
+        for (size_t i = 0; i < count; i += 4) {
+            Ends ends[4];
+            for (size_t k = 0; k < 4; ++k)
+                ends[k] = i + k < count ? row_ends<false>(row_at(x, r.src_step, first + i + k), r.cols) : no_ends();
+            smallest_of_four({ends[0].low, ends[1].low, ends[2].low, ends[3].low}, lows + i);
+            largest_of_four({ends[0].high, ends[1].high, ends[2].high, ends[3].high}, highs + i);
+        }
+        bool finite = true;
+        for (size_t i = 0; i < count; ++i)
+            finite &= finite_ends(lows[i], highs[i]);
+        if (!finite) [[unlikely]] {
+            for (size_t i = 0; i < count; ++i)
+                if (!finite_ends(lows[i], highs[i]))
+                    careful_range(row_at(x, r.src_step, first + i), r.cols, lows[i], highs[i]);
+        }
+        for (size_t i = 0; i < count; ++i)
+            merge(lows[i], highs[i], low[first + i], high[first + i]);
+    }
+}
+
+enum : size_t { range_columns_once = 512 };
+struct ColumnEnds {
+    alignas(64) float low[range_columns_once], high[range_columns_once];
+};
+
+// count columns of all rows, four rows at once.
+template <bool Careful>
+NC_NOINLINE void column_ends(const unsigned char* x, const Rectangle& r, size_t count, ColumnEnds& ends) {
+    for (size_t i = 0; i < count; i += lanes) {
+        store(ends.low + i, splat(inf_f32), false);
+        store(ends.high + i, splat(minus_inf_f32), false);
+    }
+    for (size_t row = 0; row < r.rows; row += 4) {
+        const size_t rows = r.rows - row < 4 ? r.rows - row : 4;
+        for (size_t i = 0; i < count; i += lanes) {
+            Ends both{load(ends.low + i), load(ends.high + i)};
+            for (size_t k = 0; k < 4; ++k) {
+                if (k >= rows)
+                    break;
+                const unsigned char* const from = row_at(x, r.src_step, row + k) + i * 4;
+                if (count - i >= lanes) {
+                    widen<Careful>(both, load(from));
+                } else {
+                    alignas(64) float padded[lanes] = {}; // lanes that nobody reads
+                    NC_COPY(padded, from, (count - i) * 4);
+                    widen<Careful>(both, load(padded));
+                }
+            }
+            store(ends.low + i, both.low, false);
+            store(ends.high + i, both.high, false);
+        }
+    }
+}
+
+void range_columns(const void* x, const Rectangle& r, float* low, float* high) noexcept {
+    if (r.rows == 0)
+        return;
+    ColumnEnds ends;
+    for (size_t done = 0; done < r.cols; done += range_columns_once) {
+        const size_t rest = r.cols - done, count = rest < range_columns_once ? rest : size_t{range_columns_once};
+        const unsigned char* const from = static_cast<const unsigned char*>(x) + done * 4;
+        column_ends<false>(from, r, count, ends);
+        bool finite = true;
+        for (size_t i = 0; i < count; ++i)
+            finite &= finite_ends(ends.low[i], ends.high[i]);
+        if (!finite) [[unlikely]]
+            column_ends<true>(from, r, count, ends);
+        for (size_t i = 0; i < count; ++i)
+            merge(ends.low[i], ends.high[i], low[done + i], high[done + i]);
+    }
+}
+
+// --- sums ----------------------------------------------------------------------------------------------------------
+
+// Bytes are summed as unsigned ones: a signed one with its top bit turned is itself + 128.
+NC_INLINE uint32_t sum_of_bytes(const unsigned char* codes, size_t n, bool is_signed) {
+    const U turn = splat(is_signed ? 0x80808080u : 0);
+    U sum = splat(0);
+    size_t i = 0;
+    for (; n - i >= block; i += block)
+        sum = add(sum, sum_bytes(bxor(load(codes + i), turn)));
+    if (i < n) {
+        alignas(64) unsigned char padded[block];
+        store(padded, turn, false);
+        copy_some(padded, codes + i, n - i);
+        sum = add(sum, sum_bytes(bxor(load(padded), turn)));
+    }
+    return sum_lanes(sum) - (is_signed ? static_cast<uint32_t>(n) * 128u : 0);
+}
+
+template <class T> NC_INLINE uint32_t sum_of_words(const unsigned char* codes, size_t n) {
+    uint32_t sum = 0;
+    for (size_t i = 0; i < n; ++i)
+        sum += static_cast<uint32_t>(load_as<T>(codes, i));
+    return sum;
+}
+
+void code_sums(const void* codes, const Rectangle& r, int32_t item, bool is_signed, int32_t* sums) noexcept {
+    for (size_t row = 0; row < r.rows; ++row) {
+        const unsigned char* const from = row_at(codes, r.src_step, row);
+        const uint32_t sum = item == 1   ? sum_of_bytes(from, r.cols, is_signed)
+                             : is_signed ? sum_of_words<int16_t>(from, r.cols)
+                                         : sum_of_words<uint16_t>(from, r.cols);
+        sums[row] = static_cast<int32_t>(static_cast<uint32_t>(sums[row]) + sum);
+    }
+}
+
+} // namespace
+} // namespace narrowcast
