@@ -77,7 +77,8 @@ private:
 };
 
 // Calls visit(batch) for the elements [begin, end) of the nest in its order; along_columns, for whole lines.
-// dynamic: batches are whole boxes, as many as fit into a tile of `tile` elements, one at least.
+// dynamic: batches are whole boxes, as many as fit into a tile of `tile` elements; one at least, or eight if the second
+// would begin within a byte of packed codes.
 template <class Visit>
 void for_each_batch(const Nest& nest, size_t begin, size_t end, bool dynamic, size_t tile, const Visit& visit) noexcept;
 

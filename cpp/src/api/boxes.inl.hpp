@@ -44,7 +44,7 @@ void for_each_row_batch(const Nest& nest, size_t begin, size_t end, bool dynamic
     const auto line = static_cast<size_t>(nest.line()), box = static_cast<size_t>(nest.box());
     const Axis& inner = nest.axes[nest.count - 1];
     size_t most = dynamic ? std::clamp<size_t>(tile / box, 1, most_boxes) : size_t{most_boxes};
-    if (box % 8 != 0 && most > 1) // batches of a line begin at multiples of 8 elements, where packed codes do on bytes
+    if (box % 8 != 0 && box != line) // batches of a line begin at multiples of 8 elements: packed codes on bytes
         most = std::max<size_t>(8, most / 8 * 8);
     LineWalk walk(nest, begin / line);
     size_t position = begin % line;

@@ -2,7 +2,8 @@
 // rounding direction that the plan asks for. The caller's word comes back exactly, sticky flags included, so a cast
 // neither depends on the process's environment nor leaves a trace in it. Each thread needs its own guard.
 //
-// On architectures without a branch here nothing is set: they have no vector unit, and the scalar codec is integer.
+// Other architectures go through <cfenv>, which knows of rounding and traps. They have no vector unit here, so that
+// nothing flushes to zero.
 #pragma once
 
 #include <stdint.h>
@@ -13,6 +14,8 @@
 #include <xmmintrin.h>
 #elif defined(_M_ARM64)
 #include <intrin.h>
+#elif !defined(__aarch64__)
+#include <cfenv>
 #endif
 
 namespace narrowcast {
@@ -29,8 +32,10 @@ private:
 #if defined(__aarch64__) || defined(_M_ARM64)
     uint64_t control_;
     uint64_t status_;
-#else
+#elif defined(__x86_64__) || defined(_M_X64)
     uint32_t control_;
+#else
+    std::fenv_t control_;
 #endif
 };
 
@@ -80,8 +85,13 @@ inline FpGuard::~FpGuard() noexcept {
 
 #else
 
-inline FpGuard::FpGuard(int32_t) noexcept : control_(0) {}
-inline FpGuard::~FpGuard() noexcept { static_cast<void>(control_); }
+inline FpGuard::FpGuard(int32_t rounding) noexcept {
+    constexpr int directions[] = {FE_TONEAREST, FE_TOWARDZERO, FE_UPWARD, FE_DOWNWARD}; // by nc_rounding
+    std::feholdexcept(&control_);
+    std::fesetround(directions[rounding & 3]);
+}
+
+inline FpGuard::~FpGuard() noexcept { std::fesetenv(&control_); }
 
 #endif
 

@@ -52,7 +52,7 @@ void write_whole_words(const PackedArray& a, unsigned char* packed, const unsign
         uint32_t word = 0;
         for (size_t k = 0; k < std::min(per_word, n - i); ++k)
             word |= static_cast<uint32_t>((codes[i + k] ^ a.bias) & a.mask) << (k * static_cast<size_t>(a.shape.bits));
-        memcpy(packed, &word, sizeof word);
+        store_word(packed, word);
     }
 }
 
@@ -100,7 +100,8 @@ void write_word_row(const PackedArray& a, unsigned char* packed, size_t unit, co
                 sum[j] = static_cast<Word>(sum[j] | static_cast<Word>((codes[j] ^ a.bias) & a.mask) << shift);
         }
     }
-    memcpy(packed + (row * inner + begin) * sizeof(Word), sum, n * sizeof(Word));
+    for (size_t j = 0; j < n; ++j)
+        store_word(packed + (row * inner + begin + j) * sizeof(Word), sum[j]);
 }
 
 // --- strips --------------------------------------------------------------------------------------------------------

@@ -62,8 +62,7 @@ void read_whole_words(const PackedArray& a, const unsigned char* line, size_t fi
     const auto bits = static_cast<size_t>(a.shape.bits), per_word = 32 / bits;
     size_t place = first % per_word;
     for (const unsigned char* from = line + line_offset(a.shape, first); count != 0; from += sizeof(uint32_t)) {
-        uint32_t word;
-        memcpy(&word, from, sizeof word);
+        const auto word = load_word<uint32_t>(from);
         const size_t n = std::min(per_word - place, count);
         for (size_t i = 0; i < n; ++i)
             codes[i] = finish(word >> ((place + i) * bits));
@@ -91,9 +90,7 @@ void read_lines(const PackedArray& a, const unsigned char* packed, size_t first,
 // --- lines side by side --------------------------------------------------------------------------------------------
 
 template <class Word> Word word_at(const unsigned char* packed, size_t i) noexcept {
-    Word word;
-    memcpy(&word, packed + i * sizeof(Word), sizeof word);
-    return word;
+    return load_word<Word>(packed + i * sizeof(Word));
 }
 
 template <class Word>

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "codec/packing.hpp"
 
@@ -46,6 +47,23 @@ inline uint64_t load_bytes(const unsigned char* bytes) noexcept {
 }
 constexpr uint64_t each_byte(uint8_t value) noexcept { return 0x0101010101010101u * value; }
 
+// Words have their lowest byte first on every machine: packed bytes are the same everywhere. Both ways.
+template <class Word> constexpr Word little_endian(Word word) noexcept {
+    if constexpr (std::endian::native == std::endian::little || sizeof(Word) == 1)
+        return word;
+    else
+        return word >> 24 | (word >> 8 & 0xff00u) | (word << 8 & 0xff0000u) | word << 24;
+}
+template <class Word> Word load_word(const unsigned char* from) noexcept {
+    Word word;
+    memcpy(&word, from, sizeof word);
+    return little_endian(word);
+}
+template <class Word> void store_word(unsigned char* to, Word word) noexcept {
+    word = little_endian(word);
+    memcpy(to, &word, sizeof word);
+}
+
 // Between the nibbles of words in their own order and in the layout's. For bytes that are whole words.
 inline void reorder_words(PackOrder order, unsigned char* words, size_t bytes, bool packing) noexcept {
     if (order == PackOrder::pairs_swapped)
@@ -54,8 +72,7 @@ inline void reorder_words(PackOrder order, unsigned char* words, size_t bytes, b
     if (order != PackOrder::evens_first)
         return;
     for (size_t i = 0; i < bytes; i += sizeof(uint32_t)) {
-        uint32_t word;
-        memcpy(&word, words + i, sizeof word);
+        auto word = load_word<uint32_t>(words + i);
         // Two steps of a perfect shuffle: of the middle nibbles of each half, then of the middle bytes; or back.
         const auto swap = [&word](uint32_t middle, int distance) {
             const uint32_t moved = (word ^ word >> distance) & middle;
@@ -68,7 +85,7 @@ inline void reorder_words(PackOrder order, unsigned char* words, size_t bytes, b
             swap(0x0000ff00u, 8);
             swap(0x00f000f0u, 4);
         }
-        memcpy(words + i, &word, sizeof word);
+        store_word(words + i, word);
     }
 }
 

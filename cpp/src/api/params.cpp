@@ -44,6 +44,17 @@ template <int32_t Dialect, int32_t Hub>
 void choose_batch(const QparamsRule& given, const float* low, const float* high, size_t count, float* scale,
                   float* zero) noexcept {
     const QparamsRule rule = given; // a copy: nothing that the loop writes can change it
+    if (Dialect == NC_DIALECT_onnx && Hub == hub_f32 && rule.symmetric && rule.largest == 0 &&
+        rule.scale_format == NC_FORMAT_f32) { // without branches
+        const OnnxSymmetric symmetric(rule);
+        const auto middle = static_cast<float>(middle_of(rule));
+        for (size_t i = 0; i < count; ++i) {
+            const float found = symmetric.scale_of(std::min(low[i], 0.0f), std::max(high[i], 0.0f));
+            scale[i] = std::max(found, smallest_normal_f32);
+            zero[i] = middle;
+        }
+        return;
+    }
     for (size_t i = 0; i < count; ++i) {
         const Qparams found = choose_qparams<Dialect, Hub>(rule, low[i], high[i]);
         scale[i] = raised_scale(rule, found.scale);
@@ -105,7 +116,9 @@ nc_status check_zero_points(const QuantRequest& r, nc_error* error) noexcept {
         return NC_OK;
     const int32_t dialect = r.options.dialect;
     const bool among_codes = dialect == NC_DIALECT_onnx || dialect == NC_DIALECT_torch || dialect == NC_DIALECT_torchao;
-    constexpr int32_t exact = (1 << 24) - 1; // float32 holds every integer up to here
+    // float32 holds every integer below 2^24; what is added to a code of a byte may be 2^14.
+    const bool added = dialect_of(dialect).zero != Zero::before && r.bits <= 8;
+    const int32_t exact = added ? 1 << 14 : (1 << 24) - 1;
     const int32_t bits = r.bits, least = r.options.is_signed != 0 ? -(1 << (bits - 1)) : 0;
     const int32_t low = among_codes ? least : -exact, high = among_codes ? least + (1 << bits) - 1 : exact;
     Layout layout; // the zero points alone, in C order
