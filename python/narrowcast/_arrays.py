@@ -41,12 +41,12 @@ class Source(NamedTuple):
         return result
 
 
-def read(x: Any, src_dtype: FormatLike | None) -> Source:
-    """Describe an input."""
+def read(x: Any, src_dtype: FormatLike | None, argument: str = "x") -> Source:
+    """Describe an input, which sentences call by the name of its argument."""
     named = None if src_dtype is None else find(src_dtype, "src_dtype")
     if _torch.is_tensor(x):
-        array, name = _torch.to_array(x, "x")
-        row, array = _reinterpret(array, named or find(name, "x.dtype"))
+        array, name = _torch.to_array(x, argument)
+        row, array = _reinterpret(array, named or find(name, f"{argument}.dtype"))
         return Source(array, row, "tensor", x, named is None)
     if isinstance(x, np.ndarray | np.generic):
         array = np.asarray(x)
@@ -54,14 +54,14 @@ def read(x: Any, src_dtype: FormatLike | None) -> Source:
         if named is not None:
             row, array = _reinterpret(array, named)
             return Source(array, row, kind, x, False)
-        return Source(array, _format_of_values(array), kind, x, type(x) is np.ndarray or kind != "array")
+        return Source(array, _format_of_values(array, argument), kind, x, type(x) is np.ndarray or kind != "array")
     if named is not None:
         row, array = _reinterpret(_elements(x, named[1]), named)
         return Source(array, row, "array", x, False)
-    _refuse_plain_bytes(x)
+    _refuse_plain_bytes(x, argument)
     array = np.asarray(x)
     kind = "scalar" if isinstance(x, bool | int | float) else "array"
-    return Source(array, _format_of_values(array), kind, x, False)
+    return Source(array, _format_of_values(array, argument), kind, x, False)
 
 
 def read_out(out: Any, row: Format, shape: tuple[int, ...]) -> Array:
@@ -134,12 +134,12 @@ def _is_masked(x: object) -> bool:
     return masked_array is not None and isinstance(x, masked_array)
 
 
-def _format_of_values(array: Array) -> Format:
+def _format_of_values(array: Array, argument: str) -> Format:
     row = format_of(array.dtype)
     if row is None:
         raise TypeError(
-            f"x has dtype {array.dtype}; allowed are the float, integer and bool dtypes of numpy and ml_dtypes that "
-            "narrowcast.formats() lists"
+            f"{argument} has dtype {array.dtype}; allowed are the float, integer and bool dtypes of numpy and "
+            "ml_dtypes that narrowcast.formats() lists"
         )
     return row
 
@@ -172,7 +172,7 @@ def _elements(x: Any, dtype: DType) -> Array:
     return np.frombuffer(view, dtype if dtype.isbuiltin != 2 else f"u{dtype.itemsize}")
 
 
-def _refuse_plain_bytes(x: Any) -> None:
+def _refuse_plain_bytes(x: Any, argument: str) -> None:
     if hasattr(x, "__array__") or hasattr(x, "__array_interface__"):
         return
     try:
@@ -180,7 +180,7 @@ def _refuse_plain_bytes(x: Any) -> None:
     except TypeError:
         return
     if view.format in _PLAIN_BYTES:
-        raise TypeError(f"x is a {type(x).__name__}, whose bytes have no dtype; say which with src_dtype=")
+        raise TypeError(f"{argument} is a {type(x).__name__}, whose bytes have no dtype; say which with src_dtype=")
 
 
 def _writable_elements(out: Any, codes: DType, shape: tuple[int, ...]) -> Array:

@@ -255,7 +255,7 @@ def fake_quantize(
 ) -> None:
     """nc_fake_quantize."""
 
-def range(
+def range(  # noqa: A001
     x: _Array,
     x_format: int,
     low: _Array,
@@ -294,7 +294,7 @@ def quantization_error(
 ) -> tuple[int, int, float, float, float, float, int, int, int]:
     """nc_quantization_error: what cast_error returns; overflowed counts what was clipped."""
 
-def QuantPlan(
+def QuantPlan(  # noqa: N802
     computed: _Options | None,
     given: _Options,
     granularity: int,

@@ -42,7 +42,7 @@ def to_array(tensor: Tensor, argument: str) -> tuple[np.ndarray[Any, Any], str]:
         place = f"{tensor.layout} tensor on {tensor.device}"
         raise ValueError(f"{argument} is a {place}; allowed are dense tensors on the CPU: call .to_dense() or .cpu()")
     if tensor.requires_grad:
-        raise ValueError(f"{argument} requires a gradient, which a cast would lose; pass {argument}.detach()")
+        raise ValueError(f"{argument} requires a gradient, which no result has; pass {argument}.detach()")
     if tensor.is_neg() or tensor.is_conj():
         raise ValueError(f"{argument} has a lazy sign or conjugation; pass {argument}.resolve_neg().resolve_conj()")
     name = name_of(tensor.dtype)

@@ -73,6 +73,13 @@ class QuantizedArray(_Parts):
         codes, scale, zero_point, spec = self
         return dequantize(codes, scale, zero_point, dtype=dtype, spec=spec, shape=self.shape, out=out, threads=threads)
 
+    def _replace(self, **parts: Any) -> QuantizedArray:
+        """Return this with other parts; what follows from codes stays only if these do."""
+        made: QuantizedArray = super()._replace(**parts)
+        kept = ("shape", "dtype", "outlier_columns") if parts else tuple(self.__dict__)
+        made.__dict__.update({name: value for name, value in self.__dict__.items() if name in kept})
+        return made
+
     def __array__(self, *arguments: Any, **keywords: Any) -> NoReturn:
         raise TypeError(
             "a QuantizedArray is no array of numbers; its codes are in .codes, and .dequantize() gives the values"

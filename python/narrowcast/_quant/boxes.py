@@ -19,25 +19,25 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 def block_of(spec: QuantSpec, shape: Shape) -> Shape:
-    """Return the extents of the boxes of a spec in an array of this shape; at least 1 each."""
-    whole = tuple(max(extent, 1) for extent in shape)
+    """Return the extents of the boxes of a spec in an array of this shape; 0 where a box is all of an empty axis."""
     if not shape or spec.granularity == "tensor":
-        return whole
+        return shape
     ones = (1,) * len(shape)
     if spec.granularity == "row":
-        return (*ones[:-1], whole[-1])
+        return (*ones[:-1], shape[-1])
     if spec.granularity == "channel":
         assert spec.axis is not None
         kept = find_axes(spec.axis, len(shape))
-        return tuple(1 if i in kept else extent for i, extent in enumerate(whole))
+        return tuple(1 if i in kept else extent for i, extent in enumerate(shape))
     if spec.granularity == "group":
         assert spec.group_size is not None
         (along,) = find_axes(-1 if spec.axis is None else spec.axis, len(shape))
-        return tuple(min(spec.group_size, whole[i]) if i == along else 1 for i in range(len(shape)))
+        return tuple(max(min(spec.group_size, extent), 1) if i == along else 1 for i, extent in enumerate(shape))
     assert spec.block_shape is not None
     if len(shape) < 2:
         raise ValueError(f"granularity is 'block', and x has shape {shape}; allowed are two dimensions or more")
-    return (*ones[:-2], min(spec.block_shape[0], whole[-2]), min(spec.block_shape[1], whole[-1]))
+    rows, columns = (max(min(size, n), 1) for size, n in zip(spec.block_shape, shape[-2:], strict=True))
+    return (*ones[:-2], rows, columns)
 
 
 def find_axes(axis: int | Shape, ndim: int) -> Shape:
@@ -53,8 +53,8 @@ def find_axes(axis: int | Shape, ndim: int) -> Shape:
 
 
 def count_boxes(shape: Shape, block: Shape) -> Shape:
-    """Return the shape of the scales: boxes per dimension, the last one short; one where a dimension is empty."""
-    return tuple(max(-(-extent // size), 1) for extent, size in zip(shape, block, strict=True))
+    """Return the shape of the scales: boxes per dimension, of which the last may be short."""
+    return tuple(-(-extent // size) if size else 1 for extent, size in zip(shape, block, strict=True))
 
 
 def fit(array: Array, shape: Shape, argument: str) -> Array:
@@ -75,11 +75,12 @@ def fit(array: Array, shape: Shape, argument: str) -> Array:
 def guess_block(shape: Shape, scale: Shape) -> Shape:
     """Return the boxes that an array of scales speaks of by its shape alone; a ValueError where it leaves a choice."""
     if all(extent == 1 for extent in scale):
-        return tuple(max(extent, 1) for extent in shape)
+        return shape
     if len(scale) == len(shape) and all(
-        count == 1 or (count and extent % count == 0) for extent, count in zip(shape, scale, strict=True)
+        count == 1 or extent == count or (count and extent % count == 0)
+        for extent, count in zip(shape, scale, strict=True)
     ):
-        return tuple(max(extent // count, 1) for extent, count in zip(shape, scale, strict=True))
+        return tuple(extent // count if count else 1 for extent, count in zip(shape, scale, strict=True))
     raise ValueError(
         f"scale has shape {scale}, and codes are {shape}; without granularity=, allowed are one scale, or scales with "
         "as many dimensions that divide those of the codes"

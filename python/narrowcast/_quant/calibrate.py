@@ -11,8 +11,10 @@ import numpy as np
 
 from narrowcast import _config, _core
 from narrowcast._arrays import Array, read
+from narrowcast._astype import astype
 from narrowcast._formats import FormatLike
 from narrowcast._quant import boxes, params
+from narrowcast._quant.checks import MOST
 from narrowcast._quant.collectors import Calibration
 from narrowcast._quant.spec import Granularity, QuantSpec
 
@@ -102,28 +104,27 @@ def choose_qparams(
 
 def _from_ranges(low: Any, high: Any, spec: QuantSpec) -> QParams:
     from narrowcast._quant.outputs import wrap_params
-    from narrowcast._quant.passes import widen
 
-    first, last = read(low, None), read(high, None)
+    first, last = read(low, None, "low"), read(high, None, "high")
+    ends = []
+    for name, one in (("low", first), ("high", last)):
+        wide = np.asarray(astype(one.array, "float64"))
+        if not np.isfinite(wide).all():
+            raise ValueError(f"{name} is {float(wide[~np.isfinite(wide)].flat[0])!r}; allowed are finite numbers")
+        ends.append(np.clip(wide, -MOST, MOST).astype(np.float32))
+    row = first.format if first.format.is_float else params.FLOAT32
     if first.format is not last.format:
         if {first.kind, last.kind} == {"scalar"} or not first.format.is_float:
-            first, last = (one._replace(format=params.FLOAT32, array=widen(one.array)) for one in (first, last))
+            row = params.FLOAT32
         else:
             raise TypeError(
                 f"low has dtype {first.format.name}, and high has {last.format.name}; allowed is one for both"
             )
-    ends = []
-    for name, one in (("low", first), ("high", last)):
-        values = widen(one.array)
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} is {float(values[~np.isfinite(values)].flat[0])!r}; allowed are finite numbers")
-        ends.append(values)
     if ends[0].shape != ends[1].shape:
         raise ValueError(f"low has shape {ends[0].shape}, and high has {ends[1].shape}; allowed is one for both")
     if (ends[0] > ends[1]).any():
         raise ValueError("low is above high; allowed are ranges whose low is at most their high")
     shape = ends[0].shape
-    row = first.format if first.format.is_float else params.FLOAT32
     least, most = (np.ascontiguousarray(end.reshape(shape or (1,))) for end in ends)
     found = params.choose(spec, least, most, row)
     return QParams(*wrap_params(params.shown(spec, found), shape, first.kind == "tensor"))
@@ -174,7 +175,8 @@ def _shrink(call: Call, calibration: Calibration, low: Array, high: Array) -> tu
         if calibration.norm == 2:
             np.multiply(error, error, out=error)
         else:
-            np.power(error, calibration.norm, out=error)
+            with np.errstate(over="ignore"):
+                np.power(error, calibration.norm, out=error)
         for axis, size in enumerate(call.block):
             error = np.add.reduceat(error, np.arange(0, error.shape[axis], size), axis=axis)
         better = error < least

@@ -6,10 +6,15 @@ Each function returns what its argument means or says what is wrong with it. Wha
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from numbers import Real
 from operator import index
-from typing import Any
+from typing import Any, Final
 
 from narrowcast import _formats
+
+MOST: Final = (2 - 2.0**-23) * 2.0**127  # the largest float32
+_LEAST: Final = 2.0**-126  # the smallest normal one, which computed scales do not fall below
 
 
 def read_dtype(value: Any, argument: str, allowed: tuple[str, ...]) -> str | None:
@@ -38,15 +43,23 @@ def read_numbers(value: Any, argument: str) -> float | tuple[float, ...] | None:
         ) from None
 
 
-def read_positive(value: Any, argument: str) -> float:
-    """Return a finite float32 number above 0."""
+def read_number(value: Any, argument: str, allowed: str, fits: Callable[[float], bool]) -> float:
+    """Return a number of any kind that has the range of a float, if it is one of those that are allowed."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{argument} is {value!r}; allowed are {allowed}")
     try:
-        number = math.nan if isinstance(value, str | bytes) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{argument} is {value!r}; allowed are finite numbers above 0") from None
-    if not 0 < number <= 3.4028234663852886e38:
-        raise ValueError(f"{argument} is {value!r}; allowed are finite float32 numbers above 0")
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not fits(number):
+        raise ValueError(f"{argument} is {value!r}; allowed are {allowed}")
     return number
+
+
+def read_positive(value: Any, argument: str) -> float:
+    """Return what a computed scale may be."""
+    allowed = "finite normal float32 numbers above 0"
+    return read_number(value, argument, allowed, lambda number: _LEAST <= number <= MOST)
 
 
 def read_index(value: Any, argument: str) -> int:

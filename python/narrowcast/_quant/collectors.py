@@ -16,6 +16,8 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from narrowcast._quant.checks import read_number
+
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Range: TypeAlias = tuple[float, float]
 
@@ -212,14 +214,7 @@ def _read_count(least: int) -> Callable[[Any, str], int]:
 
 
 def _read_number(allowed: str, fits: Callable[[float], bool]) -> Callable[[Any, str], float]:
-    def read(value: Any, name: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name} is {value!r}; allowed are numbers {allowed}")
-        if not fits(value):
-            raise ValueError(f"{name} is {value!r}; allowed are numbers {allowed}")
-        return float(value)
-
-    return read
+    return lambda value, name: read_number(value, name, f"numbers {allowed}", fits)
 
 
 _CHECKS: Final[dict[str, Callable[[Any, str], Any]]] = {

@@ -17,8 +17,8 @@ from narrowcast._quant import fbgemm, params
 from narrowcast._quant.array import QuantizedArray
 from narrowcast._quant.boxes import Shape, block_of, count_boxes, guess_block
 from narrowcast._quant.passes import read_spec
-from narrowcast._quant.spec import Granularity, Options, QuantSpec
-from narrowcast._quant.target import Target, name_of
+from narrowcast._quant.spec import Granularity, Options, QuantSpec, unpacked
+from narrowcast._quant.target import TARGETS, Target, name_of
 
 
 def dequantize(
@@ -97,6 +97,8 @@ def dequantize(
     guesses = granularity is None and not isinstance(spec, QuantSpec) and dialect not in ("fbgemm", "llm_int8")
     if dialect in ("fbgemm", "llm_int8") and granularity is None:
         options["granularity"] = "row"
+    if spec is None and found not in TARGETS:
+        raise TypeError(f"codes have dtype {found}, which does not say what they are; name it with spec=, as 'int4'")
     prepared = read_spec(found if spec is None else spec, options)
     target, packed = prepared._resolved.target, prepared._resolved.packed
     row, _ = _formats.find_float(dtype, "dtype")
@@ -151,7 +153,8 @@ def read_codes(q: QuantizedArray, shape: Shape) -> tuple[Array, int, Options]:
 
 def _to_array(codes: Any) -> tuple[Array, str]:
     if _torch.is_tensor(codes):
-        return _torch.to_array(codes, "codes")
+        array, name = _torch.to_array(codes, "codes")
+        return array, "uint8" if name == "float4_e2m1fn_x2" else name  # torch's own bytes of two codes each
     if not isinstance(codes, np.ndarray):
         raise TypeError(f"codes is a {type(codes).__name__}; allowed are ndarrays and torch tensors")
     return np.asarray(codes), name_of(codes.dtype)
@@ -170,7 +173,12 @@ def _find_shape(array: Array, spec: QuantSpec, shape: Any) -> Shape:
             raise ValueError(f"shape is {wanted}; allowed are tuples of integers from 0")
     elif not resolved.packed:
         return tuple(array.shape)
-    elif spec.layout not in (None, "lsb") or array.ndim == 0 or array.shape[-1] * 8 % bits:
+    elif spec.layout not in (None, "lsb"):
+        from narrowcast._quant.layouts import plan
+
+        layout, dtype = (str(spec.layout), "layout"), (resolved.target.name, "spec")
+        return plan(layout, dtype, tuple(array.shape), (None, "axis"), packed=True).lines.shape
+    elif array.ndim == 0 or array.shape[-1] * 8 % bits:
         raise ValueError("shape is None; these packed codes need the shape of the values")
     else:
         return (*array.shape[:-1], array.shape[-1] * 8 // bits)
@@ -193,12 +201,17 @@ def _read_codes(array: Array, found: str, spec: QuantSpec, shape: Shape) -> tupl
             if found != "uint8":
                 raise TypeError(f"codes have dtype {found}; allowed for packed {target.name} is uint8")
             return array, params.UINT8.code, resolved.given
+        from narrowcast._quant.layouts import find_layout, word_dtypes
         from narrowcast._quant.pack import unpack
 
+        words = word_dtypes(find_layout(spec.layout or "lsb", "layout"))
+        if array.dtype not in words:
+            allowed = " and ".join(map(str, words))
+            raise TypeError(f"codes have dtype {found}; allowed in layout {spec.layout} are {allowed}")
         array = np.asarray(unpack(array, target.name, shape=shape, layout=spec.layout or "lsb"))
         found = name_of(array.dtype)
     _check_dtype(array, found, target)
-    options = (*resolved.given[:8], 0, *resolved.given[9:])
+    options = unpacked(resolved.given)
     if target.is_float:
         return array.view(target.dtype), target.format, options
     return array.view(target.carrier), _formats.BY_DTYPE[target.carrier].code, options

@@ -27,7 +27,7 @@ _PIECE: Final = 1 << 16  # elements: what fits into a cache next to its cast
 class ErrorStats(NamedTuple):
     """How far values are from what became of them.
 
-    The errors are over the elements that are finite before and after; the counts are over all.
+    The errors are over the elements that are finite before and after, as float32; the counts are over all.
 
     Attributes
     ----------

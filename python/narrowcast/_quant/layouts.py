@@ -281,6 +281,6 @@ def read_shape(shape: int | Shape) -> Shape:
         extents = tuple(index(extent) for extent in (shape if isinstance(shape, tuple | list) else (shape,)))
     except TypeError:
         raise TypeError(f"shape is {shape!r}; allowed are integers and tuples of them") from None
-    if any(extent < 0 for extent in extents):
-        raise ValueError(f"shape is {shape!r}; an extent must be 0 or more")
+    if any(not 0 <= extent < 1 << 60 for extent in extents):
+        raise ValueError(f"shape is {shape!r}; an extent must be 0 or more, and less than 2**60")
     return extents

@@ -67,7 +67,8 @@ class Outputs:
         from narrowcast._quant.passes import widen
 
         values = widen(call.array)
-        limit = widen(np.array(call.spec.threshold).astype(call.source.format.dtype))
+        with np.errstate(over="ignore"):  # beyond float16 only infinities are as large
+            limit = widen(np.array(call.spec.threshold).astype(call.source.format.dtype))
         large = np.abs(values) >= limit
         self.columns = np.flatnonzero(large.any(axis=tuple(range(large.ndim - 1))))
         array = np.where(large, np.float32(0), values)
@@ -162,18 +163,27 @@ def make(call: Call) -> Outputs:
         return Outputs(parts.codes, parts.scale, parts.bias, sums, parts.rows)
     if not resolved.packed:
         return Outputs(np.empty(shape, resolved.target.dtype), row_sums=sums)
-    return Outputs(np.empty(_packed_shape(call), np.uint8) if call.spec.layout == "lsb" else None, row_sums=sums)
+    packed_shape, _ = _packed(call)
+    return Outputs(np.empty(packed_shape, np.uint8) if call.spec.layout == "lsb" else None, row_sums=sums)
 
 
-def _packed_shape(call: Call) -> Shape:
+def _packed(call: Call) -> tuple[Shape, tuple[str, ...]]:
+    """Return the shape of packed codes and the dtypes that they may have; refuse an axis that would need padding."""
     *outer, last = call.array.shape
-    bits = call.spec._resolved.target.bits
-    if not call.ends_on_byte and call.spec.dialect != "fbgemm":
+    spec, bits = call.spec, call.spec._resolved.target.bits
+    if spec.layout not in (None, "lsb"):
+        from narrowcast._quant.layouts import plan, word_dtypes
+
+        row, _, lines = plan(
+            (spec.layout, "layout"), (str(spec.dtype), "dtype"), call.array.shape, (None, "axis"), divides=True
+        )
+        return lines.packed_shape, tuple(map(name_of, word_dtypes(row)))
+    if not call.ends_on_byte and spec.dialect != "fbgemm":
         raise ValueError(
-            f"layout is {call.spec.layout!r}, and the last axis has {last} codes of {bits} bits, which do not end on a "
+            f"layout is {spec.layout!r}, and the last axis has {last} codes of {bits} bits, which do not end on a "
             "byte; pad x, or leave out layout= and pack with pad=True"
         )
-    return (*outer, call.spec._resolved.target.items(last))
+    return (*outer, spec._resolved.target.items(last)), ("uint8",)
 
 
 def read_out(out: Any, call: Call, given: Params | None) -> Outputs:
@@ -205,13 +215,12 @@ def read_out(out: Any, call: Call, given: Params | None) -> Outputs:
 
 
 def _read_codes(codes: Any, call: Call) -> Array:
-    spec, target = call.spec, call.spec._resolved.target
-    if not call.spec._resolved.packed:
-        names = (name_of(target.dtype), name_of(target.carrier))
-        return _read(codes, "out.codes", tuple(dict.fromkeys(names)), call, call.array.shape)
-    if spec.layout in (None, "lsb"):
-        return _read(codes, "out.codes", ("uint8",), call, _packed_shape(call))
-    return _read(codes, "out.codes", ("uint8", "int32", "uint32"), call, None)
+    target = call.spec._resolved.target
+    if call.spec._resolved.packed:
+        shape, names = _packed(call)
+    else:
+        shape, names = call.array.shape, tuple(dict.fromkeys((name_of(target.dtype), name_of(target.carrier))))
+    return _read(codes, "out.codes", names, call, shape)
 
 
 def _read_numbers(given: Any, name: str, made: Array | None, row: Format, call: Call, needed: bool) -> Array | None:
@@ -226,7 +235,7 @@ def _read_numbers(given: Any, name: str, made: Array | None, row: Format, call: 
     return _read(given, name, (name_of(row.dtype),), call, made.shape)
 
 
-def _read(given: Any, name: str, dtypes: tuple[str, ...], call: Call, shape: Shape | None) -> Array:
+def _read(given: Any, name: str, dtypes: tuple[str, ...], call: Call, shape: Shape) -> Array:
     """Return an array that may be written, of one of these dtypes, in this shape or, for a scalar x, in none."""
     if _torch.is_tensor(given):
         array, found = _torch.to_array(given, name)
@@ -236,9 +245,9 @@ def _read(given: Any, name: str, dtypes: tuple[str, ...], call: Call, shape: Sha
         raise TypeError(f"{name} is a {type(given).__name__}; allowed are ndarrays and torch tensors")
     if found not in dtypes or not array.dtype.isnative:
         raise TypeError(f"{name} has dtype {array.dtype}; allowed are {', '.join(dtypes)}")
-    if call.source.array.ndim == 0 and array.shape == () and shape is not None:
+    if call.source.array.ndim == 0 and array.shape == ():
         array = array.reshape(shape)
-    if shape is not None and array.shape != shape:
+    if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; allowed is {shape}")
     if not array.flags.writeable:
         raise ValueError(f"{name} is read-only; allowed are writable arrays and tensors")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from narrowcast import _config, _core, _formats
+from narrowcast._quant.checks import check_bool
 from narrowcast._quant.layouts import (
     Shape,
     check_divides,
@@ -107,6 +108,8 @@ def pack(
     ...
     OverflowError: codes[2] is 16; unsigned codes of 4 bits are 0 to 15
     """
+    check_bool(pad, "pad", False)
+    check_bool(check, "check", False)
     array, is_tensor = read_input(codes, "codes")
     kind = (array.dtype, "codes.dtype") if dtype is None else (dtype, "dtype")
     row, code, lines = plan((layout, "layout"), kind, array.shape, (axis, "axis"), divides=not pad)
@@ -275,6 +278,7 @@ def repack(
     >>> [hex(word) for word in awq.view(np.uint32)[:2, 0]]
     ['0x75316420', '0xfdb9eca8']
     """
+    check_bool(pad, "pad", False)
     wanted = read_shape(shape)
     source, code, given = plan((from_layout, "from_layout"), (dtype, "dtype"), wanted, (from_axis, "from_axis"))
     target_row, _, made = plan((to_layout, "to_layout"), (dtype, "dtype"), wanted, (to_axis, "to_axis"))

@@ -20,7 +20,9 @@ def read_input(x: Any, argument: str) -> tuple[Array, bool]:
     if type(x) is np.ndarray:
         return x, False
     if _torch.is_tensor(x):
-        return _torch.to_array(x, argument)[0], True
+        array, name = _torch.to_array(x, argument)
+        row = _formats.BY_NAME.get(name)
+        return array if row is None or row.is_codes else array.view(row.dtype), True
     return np.asarray(x), False
 
 

@@ -11,7 +11,7 @@ from narrowcast._arrays import Array
 from narrowcast._astype import astype
 from narrowcast._formats import Format
 from narrowcast._quant.boxes import Shape, fit
-from narrowcast._quant.spec import MOST_ZERO, SCALE_DTYPES, QuantSpec
+from narrowcast._quant.spec import MOST_ZERO, SCALE_DTYPES, QuantSpec, unpacked
 from narrowcast._quant.target import name_of
 
 FLOAT32: Final = _formats.BY_NAME["float32"]
@@ -124,11 +124,23 @@ def _check_positive(array: Array, row: Format) -> None:
     values = array if row is FLOAT32 else np.asarray(astype(array, "float32"))
     if values.size and not (values.min() > 0 and values.max() < np.inf):
         bad = ~((values > 0) & (values < np.inf))
-        raise ValueError(f"scale is {float(_first(values, bad))!r}; allowed are finite numbers above 0")
+        raise ValueError(f"scale is {float(_first(values, bad))!r}; allowed are finite float32 numbers above 0")
 
 
 def _first(array: Array, wrong: Array) -> Any:
     return array[wrong].flat[0]
+
+
+def check_held(spec: QuantSpec) -> None:
+    """Refuse scales and zero points that a spec holds, and that no call could use."""
+    if spec.scale is None:
+        return
+    count = max(len(given) if isinstance(given, tuple) else 1 for given in (spec.scale, spec.zero_point))
+    used = read_given(spec, spec.scale, spec.zero_point, (count,))
+    if count:
+        x, row = np.zeros(count, np.float32), FLOAT32.code
+        options = unpacked(spec._resolved.given)
+        _core.fake_quantize(x, row, *used.for_core(), np.empty_like(x), row, (1,), options, 1, None)
 
 
 def _default_zero(spec: QuantSpec, boxes: Shape) -> Array | None:

@@ -17,7 +17,8 @@ from narrowcast._astype import astype
 from narrowcast._quant import calibrate, params
 from narrowcast._quant.boxes import Shape, block_of, count_boxes
 from narrowcast._quant.params import Params
-from narrowcast._quant.spec import DEFAULTS, Options, QuantSpec
+from narrowcast._quant.spec import DEFAULTS, QuantSpec, unpacked
+from narrowcast._quant.target import find_target
 
 if TYPE_CHECKING:
     from narrowcast._quant.outputs import Outputs
@@ -37,11 +38,12 @@ def read_spec(spec: Any, options: dict[str, Any]) -> QuantSpec:
     except TypeError as error:
         if "unhashable" not in str(error):
             raise
-        return QuantSpec(spec, **options)
+        return _make_spec.__wrapped__(spec, **options)
 
 
 @lru_cache(maxsize=256, typed=True)
 def _make_spec(spec: Any, **options: Any) -> QuantSpec:
+    find_target(spec, "spec")
     return QuantSpec(spec, **options)
 
 
@@ -69,6 +71,8 @@ class Call(NamedTuple):
             threads = spec.threads
         workers = _config.get_num_threads() if threads is None else _config.check_threads(threads, "threads")
         source = read(x, None)
+        if source.kind == "masked" and np.ma.is_masked(x):
+            raise ValueError("x has masked elements, which would count in ranges; fill them, as x.filled(0) does")
         if not source.format.is_float:
             raise TypeError(
                 f"x has dtype {source.format.name}, an integer format; allowed are the float formats that "
@@ -111,7 +115,7 @@ class Call(NamedTuple):
             used = params.allocate(self.spec, self.source.format, self.boxes)
         options = resolved.computed if fused else resolved.given
         if not outputs.is_packed_by_core:
-            options = _unpacked(options)
+            options = unpacked(options)
         _core.quantize(
             call.array,
             call.source.format.code,
@@ -164,7 +168,7 @@ def run_fake(call: Call, used: Params, out: Array, out_format: int) -> None:
         out,
         out_format,
         call.block,
-        _unpacked(call.spec._resolved.given),
+        unpacked(call.spec._resolved.given),
         call.threads,
         _config.chosen_isa.get(),
     )
@@ -173,7 +177,3 @@ def run_fake(call: Call, used: Params, out: Array, out_format: int) -> None:
 def widen(array: Array) -> Array:
     """Return values as float32."""
     return array if array.dtype == np.float32 else np.asarray(astype(array, "float32"))
-
-
-def _unpacked(options: Options) -> Options:
-    return (*options[:8], 0, *options[9:])

@@ -45,11 +45,11 @@ def quantize(
     Parameters
     ----------
     x : array_like or torch.Tensor
-        Values of any float format, in any shape and strides.
+        Values of any float format, in any shape and strides; none of them masked.
     spec : str, dtype, type or QuantSpec, default "int8"
         The dtype of the codes: ``int1`` to ``int8``, ``uint1`` to ``uint8``, ``int16``, ``uint16``, a float8, float6
         or float4 format. Or a prepared `QuantSpec`, which holds this and all that follows but `out`; of the others,
-        `scale`, `zero_point` and `threads` may be given with it.
+        `scale`, `zero_point` and `threads` may be given with it: a scale then stands for both that the spec holds.
     granularity : {"tensor", "row", "channel", "group", "block"}, default "tensor"
         What shares a scale: everything; a row, all of the last axis; a channel, one index of `axis`; `group_size`
         neighbours along an axis; a block of the last two axes.
@@ -187,7 +187,7 @@ def fake_quantize(
     scale_dtype, scale_max, dialect, compute_dtype, threads
         As in `quantize`.
     out : ndarray or torch.Tensor, optional
-        Where to write, in the shape and dtype of `x`.
+        Where to write, in the shape and dtype of `x`, but not in its memory.
 
     Returns
     -------
@@ -198,6 +198,11 @@ def fake_quantize(
     ------
     TypeError, ValueError
         As in `quantize`.
+
+    Notes
+    -----
+    Results have no gradient, and a tensor that requires one is refused. The straight-through estimator for a torch
+    tensor ``w`` is ``w + (nc.fake_quantize(w.detach()) - w).detach()``.
 
     Examples
     --------

@@ -6,19 +6,20 @@ and quantize.py. What the dialects' words mean is the core's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from narrowcast import _config, _core, _formats
 from narrowcast._formats import Format, FormatLike
 from narrowcast._quant.checks import (
+    MOST,
     check_bool,
     check_choice,
     read_dtype,
     read_extent,
     read_index,
+    read_number,
     read_numbers,
     read_positive,
 )
@@ -53,8 +54,16 @@ class Resolved(NamedTuple):
     computed: Options  # with scales that the core computes in the same pass
 
 
+class _Prepared:
+    """What the calls read of a spec; not among the fields, which are the arguments."""
+
+    __slots__ = ("_plan", "_resolved")
+    _resolved: Resolved
+    _plan: Any  # what the compiled entry reads; see plan.py
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class QuantSpec:
+class QuantSpec(_Prepared):
     """How numbers become codes: what `quantize` takes, checked once; frozen, hashable, picklable.
 
     Parameters
@@ -135,8 +144,6 @@ class QuantSpec:
     threshold: float = 0.0
     row_sums: bool = False
     threads: int | None = None
-    _resolved: Resolved = field(init=False, repr=False, compare=False)
-    _plan: Any = field(init=False, repr=False, compare=False)  # what the compiled entry reads; see plan.py
 
     def __post_init__(self) -> None:
         target = find_target(self.dtype, "dtype")
@@ -164,16 +171,14 @@ class QuantSpec:
             self._set("threads", _config.check_threads(self.threads, "threads"))
         _check_dialect(self, target)
         self._set("scale", read_numbers(self.scale, "scale"))
-        for number in self.scale if isinstance(self.scale, tuple) else (self.scale,):
-            if number is not None:
-                read_positive(number, "scale")
         self._set("zero_point", read_numbers(self.zero_point, "zero_point"))
         if self.zero_point is not None and self.scale is None:
             raise ValueError(f"zero_point is {self.zero_point!r}, and scale is None; allowed with a given scale only")
         self._set("_resolved", _resolve(self, target))
-        from narrowcast._quant.plan import make_plan
+        from narrowcast._quant import params, plan
 
-        self._set("_plan", make_plan(self))
+        params.check_held(self)
+        self._set("_plan", plan.make_plan(self))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -199,10 +204,10 @@ class QuantSpec:
         return _remake, (str(self.dtype), self.changed())
 
 
-NAMES: Final = tuple(one.name for one in fields(QuantSpec) if one.init)
-DEFAULTS: Final[dict[str, Any]] = {
-    one.name: one.default for one in fields(QuantSpec) if one.init and one.name != "dtype"
-} | {"calibration": Calibration()}
+NAMES: Final = tuple(one.name for one in fields(QuantSpec))
+DEFAULTS: Final[dict[str, Any]] = {one.name: one.default for one in fields(QuantSpec) if one.name != "dtype"} | {
+    "calibration": Calibration()
+}
 
 
 def _remake(dtype: str, changed: dict[str, Any]) -> QuantSpec:
@@ -217,14 +222,17 @@ def _resolve(spec: QuantSpec, target: Target) -> Resolved:
     compute = None if spec.compute_dtype is None else _formats.BY_NAME[str(spec.compute_dtype)]
     low, high = (0, 0) if target.is_float else target.ends
     chosen = spec.qmin is not None or spec.qmax is not None
+    first, last = (low if spec.qmin is None else spec.qmin), (high if spec.qmax is None else spec.qmax)
+    if symmetric and target.is_signed and not first <= 0 <= last:
+        raise ValueError(f"qmin is {first}, and qmax is {last}; allowed with symmetric signed codes are ends around 0")
     packed = spec.layout is not None or (spec.dialect == "fbgemm" and target.bits < 8)
     given: Options = (
         dialect.code,
         target.format,
         target.bits,
         int(target.is_signed),
-        (low if spec.qmin is None else spec.qmin) if chosen else 0,
-        (high if spec.qmax is None else spec.qmax) if chosen else 0,
+        first if chosen else 0,
+        last if chosen else 0,
         int(symmetric),
         0 if compute is None else compute.code,
         LSB if packed and spec.layout in (None, "lsb") else 0,
@@ -329,9 +337,12 @@ def _read_end(spec: QuantSpec, name: str, target: Target) -> int | None:
 
 
 def _read_threshold(spec: QuantSpec) -> float:
-    given: Any = spec.threshold
-    if not isinstance(given, int | float) or not 0 <= given < math.inf:
-        raise ValueError(f"threshold is {spec.threshold!r}; allowed are 0 and finite numbers above it")
-    if spec.threshold and spec.dialect != "llm_int8":
+    threshold = read_number(spec.threshold, "threshold", "finite numbers from 0", lambda number: 0 <= number <= MOST)
+    if threshold and spec.dialect != "llm_int8":
         raise ValueError(f"threshold is {spec.threshold!r}; allowed with dialect='llm_int8' only")
-    return float(spec.threshold)
+    return threshold
+
+
+def unpacked(options: Options) -> Options:
+    """Return options by which the core writes and reads one code per item."""
+    return (*options[:8], 0, *options[9:])
