@@ -84,19 +84,36 @@ template <int32_t Hub> constexpr float zero_by_low(const QparamsRule& rule, floa
     return clamped(zero, least, static_cast<float>(rule.codes.high));
 }
 
+// Symmetric int8 and int16 of onnxruntime leave out the lowest code.
+constexpr bool is_narrow(const QparamsRule& rule) {
+    return rule.is_signed && rule.codes.all && (rule.bits == 8 || rule.bits == 16);
+}
+
+// onnx_qparams of symmetric codes with a float32 scale, what all boxes share worked out. One division either way: a
+// float64 quotient of float32 numbers and then a float32 rounds like one division.
+class OnnxSymmetric {
+public:
+    constexpr explicit OnnxSymmetric(const QparamsRule& rule)
+        : half_(static_cast<float>(is_narrow(rule) ? 2 * rule.codes.high : span_of(rule.codes)) * 0.5f),
+          least_(half_ * smallest_normal_f32), most_(rule.scale_max) {}
+    constexpr float scale_of(float low, float high) const {
+        const float magnitude = magnitude_of(low, high);
+        const float scale = std::min(magnitude / half_, most_);
+        return magnitude >= least_ ? scale : 1.0f;
+    }
+
+private:
+    float half_, least_, most_;
+};
+
 // compute_scale_zp of onnxruntime.quantization.quant_utils, in float64. Symmetric int8 and int16 leave out the lowest
 // code. A scale below the smallest normal is 1 (float16: one that it rounds to 0).
 inline Qparams onnx_qparams(const QparamsRule& rule, float low, float high) {
     const auto middle = static_cast<float>(middle_of(rule));
-    const bool narrow = rule.is_signed && rule.codes.all && (rule.bits == 8 || rule.bits == 16);
+    const bool narrow = is_narrow(rule);
     const bool f32 = rule.scale_format == NC_FORMAT_f32;
-    if (rule.symmetric && f32) {
-        // One division either way: a float64 quotient of float32 numbers and then a float32 rounds like one division.
-        const float half = static_cast<float>(narrow ? 2 * rule.codes.high : span_of(rule.codes)) * 0.5f;
-        const float magnitude = magnitude_of(low, high);
-        const float scale = std::min(magnitude / half, rule.scale_max);
-        return {magnitude >= half * smallest_normal_f32 ? scale : 1.0f, middle};
-    }
+    if (rule.symmetric && f32)
+        return {OnnxSymmetric(rule).scale_of(low, high), middle};
     const double l = rule.symmetric ? -double{magnitude_of(low, high)} : low;
     const double h = rule.symmetric ? -l : high;
     const double span = rule.symmetric && narrow ? 2 * rule.codes.high : span_of(rule.codes);

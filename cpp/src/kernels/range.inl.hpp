@@ -59,6 +59,17 @@ NC_INLINE bool finite_ends(float low, float high) {
     return low >= -most && high <= most;
 }
 
+// In integers, for the compiler to make it wide.
+NC_INLINE bool all_finite(const float* low, const float* high, size_t count) {
+    uint32_t wrong = 0;
+    for (size_t i = 0; i < count; ++i)
+        wrong |= (load_as<uint32_t>(low, i) & magnitude_f32) >= inf_f32 ||
+                         (load_as<uint32_t>(high, i) & magnitude_f32) >= inf_f32
+                     ? 1u
+                     : 0u;
+    return wrong == 0;
+}
+
 // What four vectors come to, each by itself.
 NC_INLINE void smallest_of_four(const U (&a)[4], float* to) {
     const auto both = [](U x, U y) NC_INLINE_LAMBDA { return fmin_seen(x, y); };
@@ -87,10 +98,7 @@ void range_rows(const void* x, const Rectangle& r, float* low, float* high) noex
             smallest_of_four({ends[0].low, ends[1].low, ends[2].low, ends[3].low}, lows + i);
             largest_of_four({ends[0].high, ends[1].high, ends[2].high, ends[3].high}, highs + i);
         }
-        bool finite = true;
-        for (size_t i = 0; i < count; ++i)
-            finite &= finite_ends(lows[i], highs[i]);
-        if (!finite) [[unlikely]] {
+        if (!all_finite(lows, highs, count)) [[unlikely]] {
             for (size_t i = 0; i < count; ++i)
                 if (!finite_ends(lows[i], highs[i]))
                     careful_range(row_at(x, r.src_step, first + i), r.cols, lows[i], highs[i]);
@@ -142,10 +150,7 @@ void range_columns(const void* x, const Rectangle& r, float* low, float* high) n
         const size_t rest = r.cols - done, count = rest < range_columns_once ? rest : size_t{range_columns_once};
         const unsigned char* const from = static_cast<const unsigned char*>(x) + done * 4;
         column_ends<false>(from, r, count, ends);
-        bool finite = true;
-        for (size_t i = 0; i < count; ++i)
-            finite &= finite_ends(ends.low[i], ends.high[i]);
-        if (!finite) [[unlikely]]
+        if (!all_finite(ends.low, ends.high, count)) [[unlikely]]
             column_ends<true>(from, r, count, ends);
         for (size_t i = 0; i < count; ++i)
             merge(ends.low[i], ends.high[i], low[done + i], high[done + i]);
