@@ -18,6 +18,9 @@
 namespace narrowcast {
 namespace {
 
+// Elements of a batch that are read twice where they are.
+constexpr size_t direct_tile = 4 * quant_tile;
+
 struct Job {
     const KernelTable* table;
     const QuantRequest* request;
@@ -33,7 +36,8 @@ void quantize_part(void* context, size_t begin, size_t end) noexcept {
     BoxNumbers numbers(*job.table, r, job.arithmetic);
     const Reals x(*job.table, r.x, job.arithmetic.hub);
     CodeMaker maker(*job.table, r, job.arithmetic, job.nest.along);
-    for_each_batch(job.nest, begin, end, r.options.dynamic != 0, quant_tile, [&](const Batch& batch) {
+    const size_t once = x.direct_f32(job.nest.axes[job.nest.count - 1].step.x) ? direct_tile : quant_tile;
+    for_each_batch(job.nest, begin, end, r.options.dynamic != 0, once, [&](const Batch& batch) {
         Rows held{};
         bool holds = false;
         if (r.options.dynamic != 0) {

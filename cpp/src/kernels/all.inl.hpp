@@ -22,6 +22,8 @@
 
 #include "kernels/bitpack.inl.hpp"
 
+#include "kernels/rows.inl.hpp"
+
 #include "kernels/quantize.inl.hpp"
 
 #include "kernels/dequantize.inl.hpp"

@@ -1,59 +1,12 @@
 // float32 lanes and the numbers of their boxes to codes (the scalar text, which says what is computed, is
-// codec/quantize.hpp). Text-included once per ISA unit; no guard. The way back to values is
-// dequantize.inl.hpp; ranges and sums of codes are in range.inl.hpp.
+// codec/quantize.hpp). Text-included once per ISA unit; no guard. The way back to values is dequantize.inl.hpp; ranges
+// and sums of codes are in range.inl.hpp.
 //
 // Codes of a byte are rounded to int32, and clamped by the steps that make bytes of them. Their offset is added
 // between: a step of a 16-bit float would not round it, as integers up to 256 are exact there.
 
 namespace narrowcast {
 namespace {
-
-// --- a row in blocks -----------------------------------------------------------------------------------------------
-
-// Calls piece(i, count, stream) for the items of a row, `count` of them from number i on: whole blocks, or less than
-// one where a row ends or the first whole vector of aligned memory begins.
-template <size_t Item, class Piece>
-NC_INLINE void in_blocks(const unsigned char* to, size_t n, bool stream, const Piece& piece) {
-    size_t head = 0;
-    if (stream) {
-        const size_t misaligned = reinterpret_cast<uintptr_t>(to) % block;
-        stream = misaligned % Item == 0 && n >= size_t{2} * block;
-        head = misaligned == 0 ? 0 : (block - misaligned) / Item;
-    }
-    for (size_t i = 0; i < n;) {
-        const size_t rest = i == 0 && stream && head != 0 ? head : n - i;
-        const size_t count = rest < block ? rest : rest - rest % block;
-        piece(i, count, stream && rest >= block);
-        i += count;
-    }
-}
-
-NC_INLINE const unsigned char* row_at(const void* base, ptrdiff_t step, size_t row) {
-    return static_cast<const unsigned char*>(base) + static_cast<ptrdiff_t>(row) * step;
-}
-NC_INLINE unsigned char* row_at(void* base, ptrdiff_t step, size_t row) {
-    return static_cast<unsigned char*>(base) + static_cast<ptrdiff_t>(row) * step;
-}
-
-NC_INLINE U splat_float(float a) {
-    uint32_t bits;
-    NC_COPY(&bits, &a, sizeof bits);
-    return splat(bits);
-}
-
-// Rows that follow each other without a gap are one run, if their length is a power of two: 2^shift items to a row. A
-// run that begins inside of a vector of memory to be streamed has blocks across rows: then rows are left alone.
-enum : size_t { no_shift = 63 };
-template <size_t Item> NC_INLINE size_t joined_shift(const Rectangle& r, size_t src_item, const void* to, bool stream) {
-    size_t shift = 0;
-    while ((size_t{1} << shift) < r.cols && shift < no_shift)
-        ++shift;
-    const bool joined = r.cols >= lanes && (size_t{1} << shift) == r.cols &&
-                        r.src_step == static_cast<ptrdiff_t>(r.cols * src_item) &&
-                        r.dst_step == static_cast<ptrdiff_t>(r.cols * Item) &&
-                        !(stream && reinterpret_cast<uintptr_t>(to) % block != 0);
-    return joined ? shift : size_t{no_shift};
-}
 
 // --- the numbers of boxes ------------------------------------------------------------------------------------------
 
@@ -174,9 +127,9 @@ NC_INLINE U rounded_product(U x, U reciprocal, U& distance) {
 
 // --- many ----------------------------------------------------------------------------------------------------------
 
-// Who asks for a range first comes with x in the nearest cache, and with what follows next: it is fetched meanwhile. No
-// address is wrong for a prefetch.
-enum : size_t { prefetch_bytes = 16384 };
+// Who asks for ranges first, a few rows at a time, comes with x in a near cache, and with what follows next: it is
+// fetched meanwhile. No address is wrong for a prefetch.
+enum : size_t { prefetch_bytes = 65536 };
 
 // What all boxes have in common.
 struct Common {
