@@ -48,6 +48,24 @@ def test_no_fused_rows(dtype):
     assert nc.dequantize(q.fused, None, spec=spec, shape=(0, 5)).shape == (0, 5)
 
 
+@pytest.mark.parametrize("layout", [None, "lsb"])
+def test_one_code(layout):
+    q = nc.quantize(np.float32(-3), "int8", layout=layout)
+    assert q.dequantize() == -3
+    assert nc.quantization_error(np.float32(-3), q).max_abs == 0
+    assert nc.quantize(np.float32(3), q.spec, out=q).dequantize() == 3
+
+
+def test_codes_in_the_other_byte_order():
+    codes = np.array([[1, -2], [300, 4]], np.int16)
+    words = nc.pack(np.arange(16, dtype=np.uint8).reshape(2, 8), "uint4", layout="awq")
+    assert (nc.dequantize(codes.astype(codes.dtype.newbyteorder()), 0.5) == codes * 0.5).all()
+    q = nc.quantize(codes.astype(np.float32), "int16", scale=0.5)
+    assert nc.quantization_error(codes.astype(np.float32), q._replace(codes=q.codes.astype(">i2"))).max_abs == 0
+    y = nc.dequantize(words.astype(words.dtype.newbyteorder()), 1.0, spec="uint4", layout="awq")
+    assert (y.ravel() == np.arange(16)).all()
+
+
 def test_masks():
     """What is masked has no number, so no range and no code; an array of which nothing is masked is one like others."""
     masked = np.ma.masked_array(X, X > 2)
@@ -110,6 +128,27 @@ def test_fields_of_a_spec_are_its_arguments():
     spec = nc.QuantSpec("int4", granularity="group", group_size=4)
     assert nc.QuantSpec(**dataclasses.asdict(spec) | {"calibration": "minmax"}) == spec
     assert {one.name for one in dataclasses.fields(spec)} == set(dataclasses.asdict(spec))
+
+
+def test_results_made_by_hand():
+    q = nc.QuantizedArray(np.ones((2, 3), np.int8), 0.5, None, nc.QuantSpec("int8"))
+    assert repr(q) == "<QuantizedArray 2x3 as QuantSpec('int8'): 6 bytes, 1 scales>"
+    assert (q.dequantize() == 0.5).all()
+    with pytest.raises(ValueError, match=r"^x has shape \(4, 16\), and q is of \(2, 3\)"):
+        nc.quantization_error(X, q)
+    cut = nc.quantize(X)
+    with pytest.raises(ValueError, match=r"^shape is \(4, 16\), and codes of int8 have shape \(2, 16\)"):
+        nc.quantization_error(X, cut._replace(codes=cut.codes[:2]))
+
+
+def test_a_result_keeps_its_zero_points():
+    """A result without a place for zero points that came with the call would stand for other values."""
+    q = nc.quantize(X, "int8")
+    with pytest.raises(ValueError, match=r"^out.zero_point is None; allowed is an array of int32"):
+        nc.quantize(X, q.spec, scale=0.1, zero_point=3, out=q)
+    out = (q.codes, q.scale, None)
+    assert nc.quantize(X, q.spec, scale=0.1, zero_point=3, out=out) is out
+    assert (q.codes == nc.quantize(X, scale=0.1, zero_point=3).codes).all()
 
 
 def test_parts_of_a_result_replaced():
@@ -201,6 +240,21 @@ def test_tensors_that_are_no_codes(torch):
             nc.pack(torch.ones(8).to(dtype), "uint8")
     wide = torch.arange(8, dtype=torch.int32).to(torch.uint16)
     assert nc.pack(wide, "uint4").tolist() == [0x10, 0x32, 0x54, 0x76]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint4", "uint2"])
+@pytest.mark.parametrize("n", range(1, 9))
+def test_fused_rows_of_tensors(torch, dtype, n):
+    """Scale and bias can lie where no float tensor can; the rows are written all the same."""
+    x = torch.from_numpy(X[:, :n].copy())
+    spec = nc.QuantSpec(dtype, granularity="row", dialect="fbgemm")
+    q = nc.quantize(x, spec)
+    assert nc.quantize(x * 2 + 1, spec, out=q) is q
+    assert torch.equal(q.fused, nc.quantize(x * 2 + 1, spec).fused)
+    assert torch.equal(nc.dequantize(q.fused, None, spec=spec, shape=x.shape), q.dequantize())
+    q.fused = q.fused[:, :-1]
+    with pytest.raises(ValueError, match=r"^out.fused has shape"):
+        nc.quantize(x, spec, out=q)
 
 
 def test_fp4_of_torch(torch):

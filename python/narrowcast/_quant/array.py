@@ -54,7 +54,7 @@ class QuantizedArray(_Parts):
     @property
     def nbytes(self) -> int:
         """Bytes of codes, scales and zero points."""
-        return sum(int(part.nbytes) for part in self[:3] if part is not None)
+        return sum(int(getattr(part, "nbytes", 0)) for part in self[:3])
 
     def dequantize(self, dtype: FormatLike = "float32", *, out: Any = None, threads: int | None = None) -> Any:
         """Return the values that the codes stand for: `narrowcast.dequantize` of this.
@@ -86,8 +86,8 @@ class QuantizedArray(_Parts):
         )
 
     def __repr__(self) -> str:
-        scales = "x".join(map(str, self.scale.shape)) or "1"
-        shape = "x".join(map(str, self.codes.shape if self.shape is None else self.shape)) or "one"
+        scales = "x".join(map(str, getattr(self.scale, "shape", ()))) or "1"
+        shape = "x".join(map(str, getattr(self.codes, "shape", ()) if self.shape is None else self.shape)) or "one"
         dtype = "" if self.dtype is None else f"{self.dtype} "
         return f"<QuantizedArray {shape} {dtype}as {self.spec!r}: {self.nbytes} bytes, {scales} scales>"
 

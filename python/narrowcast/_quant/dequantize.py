@@ -147,6 +147,7 @@ def shape_of(q: QuantizedArray) -> Shape:
 def read_codes(q: QuantizedArray, shape: Shape) -> tuple[Array, int, Options]:
     """Return the codes of a result as the core reads them, in this shape, their format and the options."""
     array, found = _to_array(q.codes)
+    _find_shape(array, q.spec, shape_of(q))
     array, code_format, options = _read_codes(array, found, q.spec, shape)
     return array if options[8] else array.reshape(shape), code_format, options
 
@@ -157,7 +158,8 @@ def _to_array(codes: Any) -> tuple[Array, str]:
         return array, "uint8" if name == "float4_e2m1fn_x2" else name  # torch's own bytes of two codes each
     if not isinstance(codes, np.ndarray):
         raise TypeError(f"codes is a {type(codes).__name__}; allowed are ndarrays and torch tensors")
-    return np.asarray(codes), name_of(codes.dtype)
+    array, name = np.asarray(codes), name_of(codes.dtype)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")), name
 
 
 def _find_shape(array: Array, spec: QuantSpec, shape: Any) -> Shape:
@@ -185,7 +187,8 @@ def _find_shape(array: Array, spec: QuantSpec, shape: Any) -> Shape:
     if not resolved.packed:
         fits = array.shape == wanted
     elif spec.layout in (None, "lsb"):
-        fits = bool(wanted) and array.shape == (*wanted[:-1], resolved.target.items(wanted[-1]))
+        whole = wanted or (1,)
+        fits = array.shape in ((*whole[:-1], resolved.target.items(whole[-1])), wanted)
     else:
         fits = True  # the layout's own rules, when they are unpacked
     if not fits:
@@ -200,7 +203,7 @@ def _read_codes(array: Array, found: str, spec: QuantSpec, shape: Shape) -> tupl
         if spec.layout in (None, "lsb") and math.prod(shape[-1:]) * target.bits % 8 == 0:
             if found != "uint8":
                 raise TypeError(f"codes have dtype {found}; allowed for packed {target.name} is uint8")
-            return array, params.UINT8.code, resolved.given
+            return np.atleast_1d(array), params.UINT8.code, resolved.given
         from narrowcast._quant.layouts import find_layout, word_dtypes
         from narrowcast._quant.pack import unpack
 

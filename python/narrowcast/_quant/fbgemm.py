@@ -33,8 +33,12 @@ def number_dtype(target: Target) -> DType:
 
 def allocate(shape: Shape, target: Target) -> FusedRows:
     """Return rows of zeros for an array of this shape."""
-    width = target.items(shape[-1]) + 2 * number_dtype(target).itemsize
-    return split(np.zeros((*shape[:-1], width), np.uint8), target)
+    return split(np.zeros(rows_shape(shape, target), np.uint8), target)
+
+
+def rows_shape(shape: Shape, target: Target) -> Shape:
+    """Return the shape of the rows of an array."""
+    return (*shape[:-1], target.items(shape[-1]) + 2 * number_dtype(target).itemsize)
 
 
 def split(rows: Array, target: Target) -> FusedRows:

@@ -98,6 +98,10 @@ class Outputs:
         if self.zero is not None and used.zero is not None:
             self.zero[...] = used.zero
         if isinstance(self.given, QuantizedArray):
+            if self.fused is not None:  # of which tensors cannot always be views
+                parts = fbgemm.split(self.fused, spec._resolved.target)
+                for part, made in ((parts.codes, self.codes), (parts.scale, self.scale), (parts.bias, self.zero)):
+                    part[...] = made
             self._tell(self.given)
 
     def _tell(self, result: QuantizedArray) -> None:
@@ -192,7 +196,7 @@ def read_out(out: Any, call: Call, given: Params | None) -> Outputs:
         raise TypeError(
             f"out is a {type(out).__name__}; allowed are a QuantizedArray and a tuple (codes, scale, zero_point)"
         )
-    spec = call.spec
+    spec, target = call.spec, call.spec._resolved.target
     if len(out) == 4 and out[3] is not spec and out[3] != spec:
         raise ValueError(f"out has {out[3]!r}; allowed is the spec of this call, {spec!r}")
     sums = None
@@ -203,13 +207,16 @@ def read_out(out: Any, call: Call, given: Params | None) -> Outputs:
         if out.row_sums is not None:
             sums = _read(out.row_sums, "out.row_sums", ("int32",), call, call.array.shape[:-1])
     made = given or params.allocate(spec, call.source.format, call.boxes)
+    needed = given is None or isinstance(out, QuantizedArray)
     found = Outputs(
         _read_codes(out[0], call),
-        _read_numbers(out[1], "out.scale", made.scale, made.scale_row, call, given is None),
-        _read_numbers(out[2], "out.zero_point", made.zero, made.zero_row, call, given is None),
+        _read_numbers(out[1], "out.scale", made.scale, made.scale_row, call, needed),
+        _read_numbers(out[2], "out.zero_point", made.zero, made.zero_row, call, needed),
         sums,
         given=out,
     )
+    if isinstance(out, QuantizedArray) and out.fused is not None:
+        found.fused = _read(out.fused, "out.fused", ("uint8",), call, fbgemm.rows_shape(call.array.shape, target))
     _refuse_overlap(found, call, given)
     return found
 
@@ -230,7 +237,7 @@ def _read_numbers(given: Any, name: str, made: Array | None, row: Format, call: 
         return None
     if given is None:
         if needed:
-            raise ValueError(f"{name} is None; allowed is an array of {row.name} for what is computed")
+            raise ValueError(f"{name} is None; allowed is an array of {row.name}")
         return None
     return _read(given, name, (name_of(row.dtype),), call, made.shape)
 
