@@ -25,17 +25,21 @@ leg_tsan() {
     TSAN_OPTIONS=halt_on_error=1 NARROWCAST_REQUIRE_ISAS=$(required_isas) run_ctest tsan -R threads_test
 }
 
-# A minute of coverage-guided fuzzing that starts from the kept corpus.
+# A minute of coverage-guided fuzzing, shared by the targets, that starts from the kept corpora.
 leg_fuzz() {
     local flags='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all'
     configure fuzz -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++-19 -DNARROWCAST_BUILD_TESTS=OFF \
         -DNARROWCAST_BUILD_FUZZERS=ON -DCMAKE_CXX_FLAGS="$flags"
     build fuzz
-    mkdir -p "$WORK/fuzz/new"
-    [ -n "$(ls cpp/fuzz/corpus)" ]
-    (
-        cd "$WORK/fuzz"
-        "$BUILD/fuzz/fuzz_cast" -max_total_time=60 -timeout=20 -max_len=512 -print_final_stats=1 new "$TREE/cpp/fuzz/corpus"
-    )
-    echo "ci: $(find "$WORK/fuzz/new" -type f | wc -l) inputs beyond the kept corpus reached something new"
+    local pair target corpus
+    for pair in fuzz_cast:corpus fuzz_quantize:corpus_quantize fuzz_pack:corpus_pack; do
+        target=${pair%:*} corpus=$TREE/cpp/fuzz/${pair#*:}
+        mkdir -p "$WORK/fuzz/$target"
+        [ -n "$(ls "$corpus")" ]
+        (
+            cd "$WORK/fuzz"
+            "$BUILD/fuzz/$target" -max_total_time=20 -timeout=20 -max_len=512 -print_final_stats=1 "$target" "$corpus"
+        )
+    done
+    echo "ci: $(find "$WORK/fuzz" -type f | wc -l) inputs beyond the kept corpora reached something new"
 }

@@ -1,26 +1,5 @@
-// Replays the kept fuzzing corpus through the fuzz target: under any compiler, sanitizer or emulator, without
-// libFuzzer. Takes files; without arguments, all of cpp/fuzz/corpus.
-#include <filesystem>
-#include <fstream>
-#include <iterator>
-
+// Replays the kept corpus of fuzz_cast without libFuzzer: see replay.hpp.
 #include "../fuzz/fuzz_cast.cpp"
+#include "replay.hpp"
 
-int main(int argc, char** argv) {
-    std::vector<std::filesystem::path> paths(argv + 1, argv + argc);
-    if (paths.empty())
-        for (const auto& entry :
-             std::filesystem::directory_iterator(std::filesystem::path(__FILE__).parent_path() / "../fuzz/corpus"))
-            paths.push_back(entry.path());
-    for (const std::filesystem::path& path : paths) {
-        std::ifstream file(path, std::ios::binary);
-        if (!file) {
-            fprintf(stderr, "cannot read %s\n", path.string().c_str());
-            return 1;
-        }
-        const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
-        LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
-    }
-    printf("%zu passed, 0 failed\n", paths.size()); // a failure aborts
-    return paths.empty() ? 1 : 0;
-}
+int main(int argc, char** argv) { return narrowcast::test::replay(argc, argv, "corpus"); }

@@ -258,10 +258,10 @@ void by_hand(Tally& tally) {
     for (const Row& row : rows)
         for (const int32_t item : {1, 2}) {
             const QuantizeParams params{&row.factor, &row.zero, &row.shift, &row.zero, &row.offset};
-            unsigned char codes[2] = {};
+            uint64_t codes = 0;
             const QuantizeRule rule{row.low, row.high, row.nan_high, item};
-            scalar.quantize[row.op][hub_f32][along_rows](&row.x, codes, {1, 1, 4, item}, params, rule, false);
-            const auto code = static_cast<uint16_t>(load_code(codes, 0, static_cast<size_t>(item)));
+            scalar.quantize[row.op][hub_f32][along_rows](&row.x, &codes, {1, 1, 4, item}, params, rule, false);
+            const auto code = static_cast<uint16_t>(load_code(&codes, 0, static_cast<size_t>(item)));
             const int got = item == 2     ? static_cast<int16_t>(code)
                             : row.low < 0 ? static_cast<int8_t>(code)
                                           : static_cast<uint8_t>(code);
