@@ -84,6 +84,23 @@ def test_symmetric_codes_lie_around_zero(dtype):
     assert nc.quantize(X, dtype, qmin=0).codes.astype(int).min() == 0
 
 
+def test_symmetric_codes_with_none_above_zero():
+    """vllm and quanto divide the largest magnitude by the largest code, which must not be that of zero."""
+    for dialect, options in (
+        ("vllm", {"dtype": "int1"}),
+        ("vllm", {"dtype": "uint1", "symmetric": True}),
+        ("vllm", {"dtype": "int8", "qmax": 0}),
+        ("quanto", {"dtype": "int1"}),
+    ):
+        with pytest.raises(ValueError, match=rf"^dialect is '{dialect}', whose symmetric codes need some above zero; "):
+            nc.QuantSpec(dialect=dialect, **options)
+    x = np.array([[0, 0], [1, -2], [np.inf, np.nan]], np.float32)
+    for dialect in ("onnx", "torch", "torchao", "compressed_tensors", "vllm", "quanto"):
+        for dtype in ("int1", "uint1") if dialect not in ("vllm", "quanto") else ("int2", "uint1"):
+            scale = nc.quantize(x, dtype, dialect=dialect, granularity="row").scale
+            assert ((scale > 0) & (scale < 10)).all(), (dialect, dtype)
+
+
 def test_numbers_of_other_libraries():
     """numpy's scalars and fractions are numbers; strings and truth values are not."""
     row = {"granularity": "row", "dialect": "llm_int8"}

@@ -37,6 +37,7 @@ MOST_ZERO: Final = (1 << 24) - 1  # float32 holds these and every sum with a cod
 # Dialects that are one form of quantization, and the codes that they make.
 _ONLY: Final[dict[str, tuple[str, ...]]] = {"fbgemm": ("uint8", "uint4", "uint2"), "llm_int8": ("int8",)}
 _ROWS_ONLY: Final = ("fbgemm", "llm_int8")
+_ABOVE_ZERO: Final = ("vllm", "quanto")  # a symmetric scale is the magnitude over the largest code
 
 
 class Resolved(NamedTuple):
@@ -225,6 +226,10 @@ def _resolve(spec: QuantSpec, target: Target) -> Resolved:
     first, last = (low if spec.qmin is None else spec.qmin), (high if spec.qmax is None else spec.qmax)
     if symmetric and target.is_signed and not first <= 0 <= last:
         raise ValueError(f"qmin is {first}, and qmax is {last}; allowed with symmetric signed codes are ends around 0")
+    above = last if target.is_signed else (last - first) // 2  # codes above the middle one
+    if symmetric and not target.is_float and not above and spec.dialect in _ABOVE_ZERO:
+        name = f"{target.name} from {first} to {last}"
+        raise ValueError(f"dialect is {spec.dialect!r}, whose symmetric codes need some above zero; {name} has none")
     packed = spec.layout is not None or (spec.dialect == "fbgemm" and target.bits < 8)
     given: Options = (
         dialect.code,
