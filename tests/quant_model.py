@@ -173,7 +173,7 @@ def quantize_dynamic(x, target, dialect="onnx", block=None, symmetric=None, scal
 def dequantize(codes, scale, zero=None, dialect="onnx", block=None, dtype=F32):
     """(code - zero) * scale in float32, rounded to dtype at the end.
 
-    quanto with a shift: scale * code - shift, each step in the dtype of the scale. fbgemm: fma(scale, code, bias).
+    quanto: scale * code, with a shift less that, each step in the dtype of the scale. fbgemm: fma(scale, code, bias).
     llm_int8: code * absmax * f32(1 / 127), int8_vectorwise_dequant.
     """
     codes, scale = np.asarray(codes), np.asarray(scale)
@@ -189,4 +189,6 @@ def dequantize(codes, scale, zero=None, dialect="onnx", block=None, dtype=F32):
         steps = scale.dtype if scale.dtype in HALVES else F32
         return step(step(codes.astype(F32) * each, steps) - zeros, steps).astype(dtype)
     value = (codes.astype(np.int64) - zeros).astype(F32) * each
+    if dialect == "quanto" and scale.dtype in HALVES:
+        value = step(value, scale.dtype)
     return (value * np.float32(7.874015718698502e-3) if dialect == "llm_int8" else value).astype(dtype)

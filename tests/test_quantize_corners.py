@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import narrowcast as nc
+from quantize_cases import check
 
 X = np.linspace(-3, 3, 64, dtype=np.float32).reshape(4, 16)
 
@@ -241,6 +242,14 @@ def test_words_of_pack():
     for shape in ((1 << 64,), (4, 1 << 63)):
         with pytest.raises(ValueError, match=r"^shape is \(.*; an extent must be 0 or more, and less than"):
             nc.unpack(np.zeros(4, np.uint8), "uint4", shape=shape)
+
+
+@pytest.mark.parametrize("source", ["float16", "bfloat16", "float32"])
+def test_values_of_quanto(source):
+    """Products are rounded to the dtype of the scale, which is that of the source."""
+    x = np.asarray(nc.astype(np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32), source))
+    q = check(x, "int8", dialect="quanto", granularity="row")
+    assert q.scale.dtype == x.dtype
 
 
 @pytest.fixture

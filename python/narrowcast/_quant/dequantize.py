@@ -18,7 +18,7 @@ from narrowcast._quant.array import QuantizedArray
 from narrowcast._quant.boxes import Shape, block_of, count_boxes, guess_block
 from narrowcast._quant.passes import read_spec
 from narrowcast._quant.spec import Granularity, Options, QuantSpec, unpacked
-from narrowcast._quant.target import TARGETS, Target, name_of
+from narrowcast._quant.target import TARGETS, Target, memory_of, name_of
 
 
 def dequantize(
@@ -153,12 +153,9 @@ def read_codes(q: QuantizedArray, shape: Shape) -> tuple[Array, int, Options]:
 
 
 def _to_array(codes: Any) -> tuple[Array, str]:
-    if _torch.is_tensor(codes):
-        array, name = _torch.to_array(codes, "codes")
-        return array, "uint8" if name == "float4_e2m1fn_x2" else name  # torch's own bytes of two codes each
-    if not isinstance(codes, np.ndarray):
-        raise TypeError(f"codes is a {type(codes).__name__}; allowed are ndarrays and torch tensors")
-    array, name = np.asarray(codes), name_of(codes.dtype)
+    array, name = memory_of(codes, "codes")
+    if name == "float4_e2m1fn_x2":  # torch's own bytes of two codes each
+        return array, "uint8"
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")), name
 
 

@@ -19,7 +19,7 @@ from narrowcast._quant import fbgemm, params
 from narrowcast._quant.array import QuantizedArray
 from narrowcast._quant.boxes import Shape
 from narrowcast._quant.params import UINT8, Params
-from narrowcast._quant.target import name_of
+from narrowcast._quant.target import memory_of, name_of
 
 if TYPE_CHECKING:
     from narrowcast._quant.passes import Call
@@ -244,12 +244,7 @@ def _read_numbers(given: Any, name: str, made: Array | None, row: Format, call: 
 
 def _read(given: Any, name: str, dtypes: tuple[str, ...], call: Call, shape: Shape) -> Array:
     """Return an array that may be written, of one of these dtypes, in this shape or, for a scalar x, in none."""
-    if _torch.is_tensor(given):
-        array, found = _torch.to_array(given, name)
-    elif isinstance(given, np.ndarray):
-        array, found = np.asarray(given), name_of(given.dtype)
-    else:
-        raise TypeError(f"{name} is a {type(given).__name__}; allowed are ndarrays and torch tensors")
+    array, found = memory_of(given, name)
     if found not in dtypes or not array.dtype.isnative:
         raise TypeError(f"{name} has dtype {array.dtype}; allowed are {', '.join(dtypes)}")
     if call.source.array.ndim == 0 and array.shape == ():

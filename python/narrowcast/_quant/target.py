@@ -25,6 +25,15 @@ def name_of(dtype: DType) -> str:
     return dtype.newbyteorder("=").name
 
 
+def memory_of(given: Any, argument: str) -> tuple[np.ndarray[Any, Any], str]:
+    """Return the memory of an array or tensor as an array, and the name of its dtype."""
+    if _torch.is_tensor(given):
+        return _torch.to_array(given, argument)
+    if not isinstance(given, np.ndarray):
+        raise TypeError(f"{argument} is a {type(given).__name__}; allowed are ndarrays and torch tensors")
+    return np.asarray(given), name_of(given.dtype)
+
+
 class Dialect(NamedTuple):
     """A row of dialects.def."""
 
