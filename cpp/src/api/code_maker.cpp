@@ -12,7 +12,7 @@ Rows CodeMaker::make(const Batch& batch, const Chunk& chunk, const Rows& rows, c
                      bool stream) noexcept {
     const bool is_float = items_.is_float(), in_place = direct(batch.col.codes);
     const size_t item = is_float ? sizeof(float) : items_.item();
-    Rows made{is_float ? raw_ : codes_, static_cast<ptrdiff_t>(chunk.cols * item)};
+    Rows made{is_float ? tiles_.raw : tiles_.codes, static_cast<ptrdiff_t>(chunk.cols * item)};
     if (in_place)
         made = {items_.at(request_.codes.data, chunk.at.codes), static_cast<ptrdiff_t>(batch.row.codes)};
     for_each_span(along_, batch, chunk, [&](const Span& span) {
@@ -28,8 +28,8 @@ Rows CodeMaker::make(const Batch& batch, const Chunk& chunk, const Rows& rows, c
     });
     if (!is_float)
         return made;
-    table_.direct[hub_f32][items_.float_format()][1](raw_, codes_, chunk.rows * chunk.cols, false);
-    return {codes_, static_cast<ptrdiff_t>(chunk.cols)};
+    table_.direct[hub_f32][items_.float_format()][1](tiles_.raw, tiles_.codes, chunk.rows * chunk.cols, false);
+    return {tiles_.codes, static_cast<ptrdiff_t>(chunk.cols)};
 }
 
 void CodeMaker::add_sums(const Batch& batch, const Chunk& chunk, const Rows& codes) noexcept {
@@ -58,7 +58,7 @@ void CodeMaker::put(const Batch& batch, const Chunk& chunk, bool stream) noexcep
         return;
     items_.write(
         {items_.at(request_.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes, batch.col.codes},
-        codes_, stream);
+        tiles_.codes, stream);
 }
 
 } // namespace narrowcast

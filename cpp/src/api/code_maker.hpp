@@ -13,18 +13,16 @@ namespace narrowcast {
 
 class CodeMaker {
 public:
-    CodeMaker(const KernelTable& table, const QuantRequest& request, const Arithmetic& arithmetic, Along along) noexcept
+    CodeMaker(const KernelTable& table, const QuantRequest& request, const Arithmetic& arithmetic, Along along,
+              Tiles& tiles) noexcept
         : table_(table), request_(request), rule_(arithmetic.rule), along_(along),
-          quantize_(table.quantize[arithmetic.op][arithmetic.hub][along]), items_(table, request) {}
-
-    // Room for reading: raw elements and float32 of a chunk.
-    unsigned char* raw() noexcept { return raw_; }
-    float* tile() noexcept { return tile_; }
+          quantize_(table.quantize[arithmetic.op][arithmetic.hub][along]), items_(table, request), tiles_(tiles) {}
 
     // Whether codes are made where they belong; if not, a chunk has at most quant_tile elements.
     bool direct(int64_t col) const noexcept { return request_.codes.data != nullptr && items_.direct(col); }
 
-    // Makes the codes of a chunk, whose float32 values are `rows`: native and unpacked, in their place or in a tile.
+    // Makes the codes of a chunk, whose float32 values are `rows`, in place or tiles.numbers: native and unpacked, in
+    // their place or in tiles.codes.
     Rows make(const Batch& batch, const Chunk& chunk, const Rows& rows, const QuantizeParams& params,
               bool stream) noexcept;
     // Adds up the codes just made, line by line.
@@ -41,9 +39,7 @@ private:
     Along along_;
     QuantizeFn quantize_;
     Codes items_;
-    alignas(64) float tile_[quant_tile];
-    alignas(64) unsigned char raw_[quant_tile * 8];
-    alignas(64) unsigned char codes_[quant_tile * 2];
+    Tiles& tiles_;
 };
 
 } // namespace narrowcast

@@ -33,16 +33,17 @@ void dequantize_part(void* context, size_t begin, size_t end) noexcept {
     const FpGuard guard(NC_NEAREST_EVEN);
     BoxNumbers numbers(*job.table, r, job.arithmetic);
     const Codes items(*job.table, r);
-    ValueMaker maker(*job.table, *job.out, items.kind(), job.arithmetic, job.nest.along);
-    alignas(64) unsigned char raw[quant_tile * 2], tile[quant_tile * 4];
+    Tiles tiles;
+    ValueMaker maker(*job.table, *job.out, items.kind(), job.arithmetic, job.nest.along, tiles.raw,
+                     tiles.number_bytes());
     for_each_batch(job.nest, begin, end, false, quant_tile, [&](const Batch& batch) {
         numbers.load(batch);
         const DequantizeParams params = numbers.dequantize_params();
         const bool direct = items.direct_read(batch.col.codes) && maker.direct(batch.col.x);
         for_each_chunk(job.nest.along, batch, direct ? batch.rows * batch.cols : quant_tile, [&](const Chunk& chunk) {
             const Rows codes = items.read(
-                {items.at(r.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes, batch.col.codes}, raw,
-                tile);
+                {items.at(r.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes, batch.col.codes},
+                tiles.codes, tiles.number_bytes());
             maker.make(batch, chunk, codes, params,
                        {r.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, job.stream);
         });
@@ -55,9 +56,10 @@ void fake_quantize_part(void* context, size_t begin, size_t end) noexcept {
     const FpGuard guard(NC_NEAREST_EVEN);
     BoxNumbers quantizing(*job.table, r, job.arithmetic), dequantizing(*job.table, r, job.arithmetic);
     const Reals x(*job.table, r.x, job.arithmetic.hub);
-    CodeMaker codes(*job.table, r, job.arithmetic, job.nest.along);
-    ValueMaker values(*job.table, *job.out, codes.items().kind(), job.arithmetic, job.nest.along);
-    alignas(64) unsigned char tile[quant_tile * 4];
+    Tiles tiles;
+    CodeMaker codes(*job.table, r, job.arithmetic, job.nest.along, tiles);
+    ValueMaker values(*job.table, *job.out, codes.items().kind(), job.arithmetic, job.nest.along, tiles.raw,
+                      tiles.number_bytes());
     for_each_batch(job.nest, begin, end, false, quant_tile, [&](const Batch& batch) {
         quantizing.load(batch);
         dequantizing.load(batch);
@@ -65,9 +67,10 @@ void fake_quantize_part(void* context, size_t begin, size_t end) noexcept {
         const DequantizeParams back = dequantizing.dequantize_params();
         for_each_chunk(job.nest.along, batch, quant_tile, [&](const Chunk& chunk) {
             const Rows real = x.read({r.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x},
-                                     codes.raw(), codes.tile());
+                                     tiles.raw, tiles.numbers);
             const Rows made = codes.make(batch, chunk, real, params, false);
-            const Rows normal = codes.items().normal(made.data, chunk.rows * chunk.cols, chunk.cols, tile);
+            const Rows normal =
+                codes.items().normal(made.data, chunk.rows * chunk.cols, chunk.cols, tiles.number_bytes());
             values.make(batch, chunk, normal, back,
                         {job.out->data + chunk.at.codes, chunk.rows, chunk.cols, batch.row.codes, batch.col.codes},
                         job.stream);

@@ -206,8 +206,8 @@ void BoxNumbers::compute(const float* low, const float* high, size_t count) noex
     count_ = count;
     choosers[rule_.dialect][arithmetic_.qparams_hub](rule_, low, high, count, scale_, zero_);
     if (const int32_t format = rule_.scale_format; format != NC_FORMAT_f32) {
-        table_.direct[hub_f32][format][1](scale_, codes_, count, false);
-        table_.widen[format](codes_, scale_, count, false);
+        table_.direct[hub_f32][format][1](scale_, raw_, count, false);
+        table_.widen[format](raw_, scale_, count, false);
     }
     for (size_t i = 0; i < count; ++i)
         scale_[i] = finished_scale(rule_, std::min(scale_[i], largest_f32));
@@ -220,8 +220,8 @@ void BoxNumbers::store(const Batch& batch) noexcept {
     const Operand &scale = request_.scale, &zero = request_.zero;
     const void* from = scale_;
     if (scale.format != NC_FORMAT_f32) { // exact
-        table_.direct[hub_f32][scale.format][1](scale_, codes_, count_, false);
-        from = codes_;
+        table_.direct[hub_f32][scale.format][1](scale_, raw_, count_, false);
+        from = raw_;
     }
     write(scale, scale.data + batch.at.first, batch.row.first, count_, from);
     if (zero.data == nullptr)
@@ -230,13 +230,13 @@ void BoxNumbers::store(const Batch& batch) noexcept {
     if (zero.format == NC_FORMAT_i32) {
         for (size_t i = 0; i < count_; ++i) {
             const auto value = static_cast<int32_t>(clamped(zero_[i], -0x1p24f, 0x1p24f));
-            memcpy(codes_ + i * sizeof value, &value, sizeof value);
+            memcpy(raw_ + i * sizeof value, &value, sizeof value);
         }
-        from = codes_;
+        from = raw_;
     } else if (zero.format != NC_FORMAT_f32) {
-        table_.direct[hub_f32][zero.format][1](zero_, codes_, count_, false);
-        table_.widen[zero.format](codes_, zero_, count_, false); // what is used is what is stored
-        from = codes_;
+        table_.direct[hub_f32][zero.format][1](zero_, raw_, count_, false);
+        table_.widen[zero.format](raw_, zero_, count_, false); // what is used is what is stored
+        from = raw_;
     }
     write(zero, zero.data + batch.at.second, batch.row.second, count_, from);
 }

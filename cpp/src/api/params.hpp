@@ -60,8 +60,7 @@ private:
     alignas(64) float zero_[most_boxes];
     alignas(64) float factor_[most_boxes];
     alignas(64) float reciprocal_[most_boxes];
-    alignas(64) unsigned char raw_[most_boxes * 4];
-    alignas(64) unsigned char codes_[most_boxes * 4]; // of scales in their format, until they are stored
+    alignas(64) unsigned char raw_[most_boxes * 4]; // numbers in their formats, on their way
 };
 
 } // namespace narrowcast

@@ -47,7 +47,8 @@ public:
     Comparer(const KernelTable& table, const QuantRequest& r, const Arithmetic& arithmetic, const Nest& nest) noexcept
         : table_(table), r_(r), arithmetic_(arithmetic), nest_(nest), ends_(ends_of(r)), numbers_(table, r, arithmetic),
           x_(table, r.x, hub_f32), codes_(table, r), real_(real_operand()),
-          values_(table, real_, codes_.kind(), arithmetic, nest.along) {}
+          values_(table, real_, codes_.kind(), arithmetic, nest.along, reinterpret_cast<unsigned char*>(made_),
+                  tiles_.raw) {}
 
     void run(nc_error_sums& sums) noexcept {
         for_each_batch(nest_, 0, nest_.n, false, quant_tile, [&](const Batch& batch) {
@@ -67,13 +68,14 @@ private:
     }
 
     void compare(const Batch& batch, const Chunk& chunk, const DequantizeParams& params, nc_error_sums& sums) noexcept {
-        const Rows x = x_.read({r_.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, raw_, tile_);
+        const Rows x = x_.read({r_.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, tiles_.raw,
+                               tiles_.numbers);
         const Rows codes = codes_.read(
-            {codes_.at(r_.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes, batch.col.codes}, raw_,
-            code_tile_);
+            {codes_.at(r_.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes, batch.col.codes},
+            tiles_.codes, tiles_.raw);
         const auto step = static_cast<int64_t>(chunk.cols * sizeof(float));
-        auto* const made = reinterpret_cast<unsigned char*>(made_);
-        values_.make(batch, chunk, codes, params, {made, chunk.rows, chunk.cols, step, sizeof(float)}, false);
+        const auto* const made = reinterpret_cast<const unsigned char*>(made_);
+        values_.make_floats(batch, chunk, codes, params);
         // A value never overflows by its magnitude alone: the rule lets all pass.
         constexpr uint32_t none = 0x7f800000;
         const CensusRule rule{none, none, 0};
@@ -136,8 +138,8 @@ private:
     Codes codes_;
     Operand real_;
     ValueMaker values_;
-    alignas(64) float tile_[quant_tile], made_[quant_tile];
-    alignas(64) unsigned char raw_[quant_tile * 8], code_tile_[quant_tile * 4];
+    Tiles tiles_;
+    alignas(64) float made_[quant_tile];
 };
 
 } // namespace

@@ -35,14 +35,15 @@ void quantize_part(void* context, size_t begin, size_t end) noexcept {
     const FpGuard guard(NC_NEAREST_EVEN);
     BoxNumbers numbers(*job.table, r, job.arithmetic);
     const Reals x(*job.table, r.x, job.arithmetic.hub);
-    CodeMaker maker(*job.table, r, job.arithmetic, job.nest.along);
+    Tiles tiles;
+    CodeMaker maker(*job.table, r, job.arithmetic, job.nest.along, tiles);
     const size_t once = x.direct_f32(job.nest.axes[job.nest.count - 1].step.x) ? direct_tile : quant_tile;
     for_each_batch(job.nest, begin, end, r.options.dynamic != 0, once, [&](const Batch& batch) {
         Rows held{};
         bool holds = false;
         if (r.options.dynamic != 0) {
             alignas(64) float low[most_boxes], high[most_boxes];
-            holds = find_ranges(*job.table, job.nest.along, x, r.x.data, batch, {maker.raw(), maker.tile()}, held, low,
+            holds = find_ranges(*job.table, job.nest.along, x, r.x.data, batch, {tiles.raw, tiles.numbers}, held, low,
                                 high);
             numbers.choose(batch, low, high);
         } else {
@@ -52,8 +53,8 @@ void quantize_part(void* context, size_t begin, size_t end) noexcept {
         const bool direct = x.direct_f32(batch.col.x) && maker.direct(batch.col.codes);
         for_each_chunk(job.nest.along, batch, direct ? batch.rows * batch.cols : quant_tile, [&](const Chunk& chunk) {
             if (!holds)
-                held = x.read({r.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, maker.raw(),
-                              maker.tile());
+                held = x.read({r.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, tiles.raw,
+                              tiles.numbers);
             const Rows codes = maker.make(batch, chunk, held, params, job.stream);
             if (r.sums.data != nullptr)
                 maker.add_sums(batch, chunk, codes);

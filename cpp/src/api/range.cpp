@@ -73,7 +73,7 @@ void range_part(void* context, size_t begin, size_t end) noexcept {
     const QuantRequest& r = *job.request;
     const FpGuard guard(NC_NEAREST_EVEN);
     const Reals x(*job.table, r.x, hub_f32);
-    alignas(64) unsigned char raw[quant_tile * 8];
+    alignas(64) unsigned char raw[quant_tile * 4];
     alignas(64) float tile[quant_tile], low[most_boxes], high[most_boxes];
     for_each_batch(job.nest, begin, end, job.whole_boxes, quant_tile, [&](const Batch& batch) {
         Rows rows{};

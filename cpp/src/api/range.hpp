@@ -8,7 +8,7 @@ namespace narrowcast {
 
 // Where elements are read to.
 struct ReadRoom {
-    unsigned char* raw; // quant_tile * 8 bytes
+    unsigned char* raw; // quant_tile * 4 bytes
     float* tile;        // quant_tile
 };
 

@@ -40,6 +40,24 @@ void scatter(const View& view, const unsigned char* from, size_t item, bool swap
         item, swapped);
 }
 
+// A rectangle cut in two, between rows if there are several.
+struct Halves {
+    View first, second;
+};
+Halves halves_of(const View& view) noexcept {
+    Halves halves{view, view};
+    if (view.rows > 1) {
+        halves.first.rows = view.rows / 2;
+        halves.second.rows = view.rows - halves.first.rows;
+        halves.second.data += static_cast<int64_t>(halves.first.rows) * view.row;
+    } else {
+        halves.first.cols = view.cols / 2;
+        halves.second.cols = view.cols - halves.first.cols;
+        halves.second.data += static_cast<int64_t>(halves.first.cols) * view.col;
+    }
+    return halves;
+}
+
 // Whether the rectangle is one run of elements.
 bool is_dense(const View& view, size_t item) noexcept {
     const auto bytes = static_cast<int64_t>(item);
@@ -63,6 +81,12 @@ Rows Reals::read(const View& view, unsigned char* raw, float* tile) const noexce
     const size_t n = view.rows * view.cols;
     const unsigned char* from = view.data;
     if (swapped_ || !is_dense(view, item_)) {
+        if (n * item_ > sizeof Tiles::raw) {
+            const auto [first, second] = halves_of(view);
+            read(first, raw, tile);
+            read(second, raw, tile + first.rows * first.cols);
+            return {floats, step};
+        }
         unsigned char* const to = format_ == NC_FORMAT_f32 ? floats : raw;
         gather(view, to, item_, swapped_);
         from = to;
@@ -90,6 +114,12 @@ void Reals::write(const View& view, const void* tile, unsigned char* raw, bool s
         return;
     }
     const bool straight = direct_ && is_dense(view, item_);
+    if (!straight && n * item_ > sizeof Tiles::raw) {
+        const auto [first, second] = halves_of(view);
+        write(first, tile, raw, false);
+        write(second, static_cast<const float*>(tile) + first.rows * first.cols, raw, false);
+        return;
+    }
     unsigned char* const to = straight ? view.data : raw;
     if (format_ == NC_FORMAT_f64)
         table_.to_f64[NC_FORMAT_f32](tile, to, n, {NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, nullptr}, straight && stream);

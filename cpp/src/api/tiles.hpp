@@ -14,6 +14,16 @@ namespace narrowcast {
 // Elements per tile: several boxes, for every call of a kernel and every set of parameters costs something.
 inline constexpr size_t quant_tile = 8 * size_t{tile_items};
 
+// What a thread works in between arrays and kernels: little, for a caller's stack may be small. What is used up makes
+// room for what comes next.
+struct Tiles {
+    alignas(64) float numbers[quant_tile];
+    alignas(64) unsigned char raw[quant_tile * 4]; // elements as they lie in arrays, of 8 bytes half a tile at a time
+    alignas(64) unsigned char codes[quant_tile * 2];
+
+    unsigned char* number_bytes() noexcept { return reinterpret_cast<unsigned char*>(numbers); }
+};
+
 // Where a rectangle of elements lies. Steps in bytes (of packed codes: bits, as is the offset behind `data`).
 struct View {
     unsigned char* data;
@@ -37,7 +47,7 @@ public:
     bool direct_f32(int64_t col) const noexcept {
         return direct_ && format_ == NC_FORMAT_f32 && rounded_ == hub_f32 && col == 4;
     }
-    // The values as float32, in place or in the tile; at most quant_tile if in the tile.
+    // The values as float32, in place or in the tile; at most quant_tile if in the tile. raw: four bytes for each.
     Rows read(const View& view, unsigned char* raw, float* tile) const noexcept;
 
     // The format that values are best made in (a hub), and whether they may be made in place.

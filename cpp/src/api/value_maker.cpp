@@ -16,9 +16,9 @@ constexpr size_t code_items[code_kinds] = {1, 1, 4};
 } // namespace
 
 ValueMaker::ValueMaker(const KernelTable& table, const Operand& out, CodeKind kind, const Arithmetic& arithmetic,
-                       Along along) noexcept
+                       Along along, unsigned char* tile, unsigned char* raw) noexcept
     : table_(table), arithmetic_(arithmetic), out_(table, out, hub_f32), kind_(kind), along_(along),
-      in_steps_(arithmetic.fused_scale != 1 || arithmetic.dequant_hub != hub_f32) {}
+      in_steps_(arithmetic.fused_scale != 1 || arithmetic.dequant_hub != hub_f32), tile_(tile), raw_(raw) {}
 
 void ValueMaker::run(DequantizeFn kernel, const Batch& batch, const Chunk& chunk, const Rows& codes, size_t code_item,
                      const Rows& to, size_t item, const DequantizeParams& params, bool stream) const noexcept {
@@ -33,8 +33,8 @@ void ValueMaker::run(DequantizeFn kernel, const Batch& batch, const Chunk& chunk
     });
 }
 
-const void* ValueMaker::in_steps(const Batch& batch, const Chunk& chunk, const Rows& codes,
-                                 const DequantizeParams& params) noexcept {
+void ValueMaker::in_steps(const Batch& batch, const Chunk& chunk, const Rows& codes,
+                          const DequantizeParams& params) noexcept {
     alignas(64) static constexpr auto constant = [](float value) {
         std::array<float, most_boxes> all{};
         all.fill(value);
@@ -43,25 +43,31 @@ const void* ValueMaker::in_steps(const Batch& batch, const Chunk& chunk, const R
     static constexpr std::array<float, most_boxes> none = constant(0), ones = constant(1),
                                                    last = constant(7.874015718698502e-3f);
     const size_t n = chunk.rows * chunk.cols;
-    auto* const floats = reinterpret_cast<unsigned char*>(tile_);
-    const auto step = static_cast<ptrdiff_t>(chunk.cols * sizeof(float));
-    if (arithmetic_.fused_scale != 1) {
-        run(table_.dequantize[kind_][hub_f32][along_], batch, chunk, codes, code_items[kind_], {floats, step},
-            sizeof(float), params, false);
-        run(table_.dequantize[codes_f32][hub_f32][along_], batch, chunk, {floats, step}, sizeof(float), {floats, step},
-            sizeof(float), {last.data(), none.data(), nullptr, false}, false);
-        return tile_;
+    const Rows floats{tile_, static_cast<ptrdiff_t>(chunk.cols * sizeof(float))};
+    const bool fused = arithmetic_.fused_scale != 1;
+    run(table_.dequantize[kind_][hub_f32][along_], batch, chunk, codes, code_items[kind_], floats, sizeof(float),
+        fused ? params : DequantizeParams{params.scale, none.data(), nullptr, false}, false);
+    if (fused) {
+        run(table_.dequantize[codes_f32][hub_f32][along_], batch, chunk, floats, sizeof(float), floats, sizeof(float),
+            {last.data(), none.data(), nullptr, false}, false);
+        return;
     }
     const int32_t hub = arithmetic_.dequant_hub, format = hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16;
-    const Rows halves{raw_, static_cast<ptrdiff_t>(chunk.cols * 2)};
-    run(table_.dequantize[kind_][hub][along_], batch, chunk, codes, code_items[kind_], halves, 2,
-        {params.scale, none.data(), nullptr, false}, false);
+    table_.direct[hub_f32][format][0](tile_, raw_, n, false);
     table_.widen[format](raw_, tile_, n, false);
     // The bias is minus the shift: one more step of that format.
-    run(table_.dequantize[codes_f32][hub][along_], batch, chunk, {floats, step}, sizeof(float), halves, 2,
-        {ones.data(), none.data(), params.bias, false}, false);
+    run(table_.dequantize[codes_f32][hub][along_], batch, chunk, floats, sizeof(float),
+        {raw_, static_cast<ptrdiff_t>(chunk.cols * 2)}, 2, {ones.data(), none.data(), params.bias, false}, false);
     table_.widen[format](raw_, tile_, n, false);
-    return tile_;
+}
+
+void ValueMaker::make_floats(const Batch& batch, const Chunk& chunk, const Rows& codes,
+                             const DequantizeParams& params) noexcept {
+    if (in_steps_)
+        in_steps(batch, chunk, codes, params);
+    else
+        run(table_.dequantize[kind_][hub_f32][along_], batch, chunk, codes, code_items[kind_],
+            {tile_, static_cast<ptrdiff_t>(chunk.cols * sizeof(float))}, sizeof(float), params, false);
 }
 
 void ValueMaker::make(const Batch& batch, const Chunk& chunk, const Rows& codes, const DequantizeParams& params,
@@ -75,11 +81,12 @@ void ValueMaker::make(const Batch& batch, const Chunk& chunk, const Rows& codes,
     }
     if (!in_steps_) {
         run(table_.dequantize[kind_][hub][along_], batch, chunk, codes, code_items[kind_],
-            {reinterpret_cast<unsigned char*>(tile_), static_cast<ptrdiff_t>(chunk.cols * item)}, item, params, false);
+            {tile_, static_cast<ptrdiff_t>(chunk.cols * item)}, item, params, false);
         out_.write(to, tile_, raw_, stream);
         return;
     }
-    const void* made = in_steps(batch, chunk, codes, params);
+    in_steps(batch, chunk, codes, params);
+    const unsigned char* made = tile_;
     if (hub != hub_f32) { // write() wants them in the format of the hub
         table_.direct[hub_f32][hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16][0](made, raw_, chunk.rows * chunk.cols,
                                                                                    false);

@@ -13,8 +13,9 @@ namespace narrowcast {
 
 class ValueMaker {
 public:
-    ValueMaker(const KernelTable& table, const Operand& out, CodeKind kind, const Arithmetic& arithmetic,
-               Along along) noexcept;
+    // tile: for the values of a chunk. raw: for what lies between, as large; the codes may lie there.
+    ValueMaker(const KernelTable& table, const Operand& out, CodeKind kind, const Arithmetic& arithmetic, Along along,
+               unsigned char* tile, unsigned char* raw) noexcept;
 
     // Whether values are made where they belong; if not, a chunk has at most quant_tile elements.
     bool direct(int64_t col) const noexcept { return !in_steps_ && out_.direct_hub(col); }
@@ -23,12 +24,15 @@ public:
     void make(const Batch& batch, const Chunk& chunk, const Rows& codes, const DequantizeParams& params, const View& to,
               bool stream) noexcept;
 
+    // Makes them in the tile, as float32.
+    void make_floats(const Batch& batch, const Chunk& chunk, const Rows& codes,
+                     const DequantizeParams& params) noexcept;
+
 private:
     void run(DequantizeFn kernel, const Batch& batch, const Chunk& chunk, const Rows& codes, size_t code_item,
              const Rows& to, size_t item, const DequantizeParams& params, bool stream) const noexcept;
     // The dialects whose way back is not one product.
-    const void* in_steps(const Batch& batch, const Chunk& chunk, const Rows& codes,
-                         const DequantizeParams& params) noexcept;
+    void in_steps(const Batch& batch, const Chunk& chunk, const Rows& codes, const DequantizeParams& params) noexcept;
 
     const KernelTable& table_;
     const Arithmetic& arithmetic_;
@@ -36,8 +40,7 @@ private:
     CodeKind kind_;
     Along along_;
     bool in_steps_;
-    alignas(64) float tile_[quant_tile];
-    alignas(64) unsigned char raw_[quant_tile * 8];
+    unsigned char *tile_, *raw_;
 };
 
 } // namespace narrowcast
