@@ -142,6 +142,17 @@ def test_a_spec_says_at_once_what_no_call_could_use():
     assert nc.QuantSpec("uint8", scale=0.5, zero_point=300, dialect="vllm").zero_point == 300
 
 
+def test_what_a_spec_holds_stays_as_it_is():
+    spec = nc.QuantSpec("uint8", granularity="channel", axis=0, scale=[0.1, 0.2, 0.3, 0.4], zero_point=7)
+    q = nc.quantize(X, spec)
+    expected = [part.copy() for part in q[:3]]
+    q.scale[...], q.zero_point[...] = 5, 9
+    for made in (nc.quantize(X, spec), nc.quantize(X, spec, out=q)):
+        assert all((part == wanted).all() for part, wanted in zip(made, expected, strict=False))
+    with pytest.raises(ValueError, match=r"^scale has shape \(4,\); allowed are \(2, 1\) or"):
+        nc.quantize(X[:2], spec)
+
+
 def test_fields_of_a_spec_are_its_arguments():
     spec = nc.QuantSpec("int4", granularity="group", group_size=4)
     assert nc.QuantSpec(**dataclasses.asdict(spec) | {"calibration": "minmax"}) == spec

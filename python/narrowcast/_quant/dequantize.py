@@ -17,7 +17,7 @@ from narrowcast._quant import fbgemm, params
 from narrowcast._quant.array import QuantizedArray
 from narrowcast._quant.boxes import Shape, block_of, count_boxes, guess_block
 from narrowcast._quant.passes import read_spec
-from narrowcast._quant.spec import Granularity, Options, QuantSpec, unpacked
+from narrowcast._quant.spec import Granularity, Options, QuantSpec
 from narrowcast._quant.target import TARGETS, Target, memory_of, name_of
 
 
@@ -211,7 +211,7 @@ def _read_codes(array: Array, found: str, spec: QuantSpec, shape: Shape) -> tupl
         array = np.asarray(unpack(array, target.name, shape=shape, layout=spec.layout or "lsb"))
         found = name_of(array.dtype)
     _check_dtype(array, found, target)
-    options = unpacked(resolved.given)
+    options = params.unpacked(resolved.given)
     if target.is_float:
         return array.view(target.dtype), target.format, options
     return array.view(target.carrier), _formats.BY_DTYPE[target.carrier].code, options

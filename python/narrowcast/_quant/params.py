@@ -11,7 +11,7 @@ from narrowcast._arrays import Array
 from narrowcast._astype import astype
 from narrowcast._formats import Format
 from narrowcast._quant.boxes import Shape, fit
-from narrowcast._quant.spec import MOST_ZERO, SCALE_DTYPES, QuantSpec, unpacked
+from narrowcast._quant.spec import MOST_ZERO, SCALE_DTYPES, Options, QuantSpec
 from narrowcast._quant.target import name_of
 
 FLOAT32: Final = _formats.BY_NAME["float32"]
@@ -131,16 +131,24 @@ def _first(array: Array, wrong: Array) -> Any:
     return array[wrong].flat[0]
 
 
-def check_held(spec: QuantSpec) -> None:
-    """Refuse scales and zero points that a spec holds, and that no call could use."""
+def read_held(spec: QuantSpec) -> Params | None:
+    """Return the scales and zero points that a spec holds, one or a line of them; refuse what no call could use."""
     if spec.scale is None:
-        return
+        return None
     count = max(len(given) if isinstance(given, tuple) else 1 for given in (spec.scale, spec.zero_point))
     used = read_given(spec, spec.scale, spec.zero_point, (count,))
     if count:
         x, row = np.zeros(count, np.float32), FLOAT32.code
         options = unpacked(spec._resolved.given)
         _core.fake_quantize(x, row, *used.for_core(), np.empty_like(x), row, (1,), options, 1, None)
+    return used
+
+
+def spread_held(held: Params, boxes: Shape) -> Params:
+    """Return what a spec holds for each box; copies, since results may be written to."""
+    scale = fit(held.scale, boxes, "scale").copy()
+    zero = None if held.zero is None else fit(held.zero, boxes, "zero_point").copy()
+    return held._replace(scale=scale, zero=zero)
 
 
 def _default_zero(spec: QuantSpec, boxes: Shape) -> Array | None:
@@ -169,3 +177,8 @@ def shown(spec: QuantSpec, used: Params) -> Params:
     if spec.dialect != "fbgemm" or used.zero is None or not used.zero_row.is_float:
         return used
     return used._replace(zero=-used.zero)
+
+
+def unpacked(options: Options) -> Options:
+    """Return options by which the core writes and reads one code per item."""
+    return (*options[:8], 0, *options[9:])

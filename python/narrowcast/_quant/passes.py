@@ -16,8 +16,8 @@ from narrowcast._arrays import Array, Source, read
 from narrowcast._astype import astype
 from narrowcast._quant import calibrate, params
 from narrowcast._quant.boxes import Shape, block_of, count_boxes
-from narrowcast._quant.params import Params
-from narrowcast._quant.spec import DEFAULTS, QuantSpec, unpacked
+from narrowcast._quant.params import Params, unpacked
+from narrowcast._quant.spec import DEFAULTS, QuantSpec
 from narrowcast._quant.target import find_target
 
 if TYPE_CHECKING:
@@ -91,10 +91,11 @@ class Call(NamedTuple):
 
     def read_params(self, scale: Any, zero_point: Any) -> Params | None:
         """Return the scales and zero points that came with the call or the spec; None if they are to be computed."""
+        if scale is None and zero_point is None:
+            held = self.spec._held
+            return None if held is None else params.spread_held(held, self.boxes)
         if scale is None:
             scale = self.spec.scale
-            if zero_point is None:
-                zero_point = self.spec.zero_point
         if scale is not None:
             return params.read_given(self.spec, scale, zero_point, self.boxes)
         if zero_point is not None:

@@ -113,7 +113,8 @@ def quantize(
     Notes
     -----
     Ranges are over the finite values and include 0, but for fbgemm, and vllm and quanto with asymmetric codes. NaN
-    gets the lowest code (dialect torch: the highest), infinities get the ends. A box of zeros, or without finite
+    gets the lowest code (dialect torch: the highest; float codes: NaN, or without one the largest value), infinities
+    get the ends. A box of zeros, or without finite
     values, has scale 1, unless its dialect says otherwise. Dialects are bit-equal to onnxruntime 1.32, torch, torchao
     0.18, compressed-tensors 0.20, vLLM's CPU kernels, optimum-quanto 0.2.7, fbgemm-gpu 1.8 and bitsandbytes 0.50.
 

@@ -58,8 +58,9 @@ class Resolved(NamedTuple):
 class _Prepared:
     """What the calls read of a spec; not among the fields, which are the arguments."""
 
-    __slots__ = ("_plan", "_resolved")
+    __slots__ = ("_held", "_plan", "_resolved")
     _resolved: Resolved
+    _held: Any  # scale and zero_point as Params
     _plan: Any  # what the compiled entry reads; see plan.py
 
 
@@ -178,7 +179,7 @@ class QuantSpec(_Prepared):
         self._set("_resolved", _resolve(self, target))
         from narrowcast._quant import params, plan
 
-        params.check_held(self)
+        self._set("_held", params.read_held(self))
         self._set("_plan", plan.make_plan(self))
 
     def _set(self, name: str, value: object) -> None:
@@ -346,8 +347,3 @@ def _read_threshold(spec: QuantSpec) -> float:
     if threshold and spec.dialect != "llm_int8":
         raise ValueError(f"threshold is {spec.threshold!r}; allowed with dialect='llm_int8' only")
     return threshold
-
-
-def unpacked(options: Options) -> Options:
-    """Return options by which the core writes and reads one code per item."""
-    return (*options[:8], 0, *options[9:])
