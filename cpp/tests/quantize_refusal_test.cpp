@@ -110,6 +110,14 @@ void check_refusals(Tally& tally) {
         p.x_array.shape = p.codes_array.shape = odd_shape;
         p.codes_array.format = NC_FORMAT_u8;
     });
+    Plain floats;
+    int32_t sums[8] = {5, 5, 5, 5, 5, 5, 5, 5};
+    const nc_array sums_array{sums, floats.shape, nullptr, 1, NC_FORMAT_i32, 0, 0};
+    floats.options.format = floats.codes_array.format = NC_FORMAT_e4m3fn;
+    tally.check(nc_quantize(&floats.x_array, &floats.codes_array, &floats.scale_array, nullptr, &sums_array,
+                            &floats.options, nullptr) == NC_ERROR_ARGUMENT &&
+                    sums[0] == 5,
+                "sums of float codes");
     tally.check(nc_quantize(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr) == NC_ERROR_ARGUMENT,
                 "all null");
 }

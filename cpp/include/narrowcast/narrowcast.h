@@ -246,8 +246,9 @@ NC_API nc_status nc_cast_error(const nc_array* x, const nc_array* out, const nc_
  * The codes: one per item (signed or unsigned bytes; 16-bit items for more than 8 bits; an 8-, 6- or 4-bit float
  * format), or bytes packed along the last axis in the layout NC_LAYOUT_lsb, whose bits must end on a byte. Scales are
  * float32, float16, bfloat16 or float8_e8m0fnu; zero points int32, or float32 or float16 in the dialects whose zero is
- * a shift; row sums int32, with the shape of x without its last axis. Strides are free, but packed bytes lie side by side
- * along the last axis. What is written may not overlap anything. */
+ * a shift; row sums int32, of integer codes, with the shape of x without its last axis. Strides are free, but packed
+ * bytes lie side by side along the last axis. What is written may not overlap anything. Zero points that are added to
+ * rounded codes of a byte, in dialects that take others than codes, are at most 2^14 in magnitude. */
 typedef struct nc_quantize_options {
     size_t size;       /* sizeof(nc_quantize_options), set by the caller */
     int32_t dialect;   /* nc_dialect */
@@ -298,18 +299,18 @@ NC_API nc_status nc_choose_qparams(const nc_array* low, const nc_array* high, in
 
 /* Gradients of a scaled loss back to their size: out = x * inv_scale for each of `count` arrays, one after the other,
  * with the rule of torch's _amp_foreach_non_finite_check_and_unscale_. float64 is multiplied in float64, float32,
- * float16 and bfloat16 in float32, and each product is rounded to nearest-even, to Inf where it overflows. Every element
- * is multiplied, also what is not finite; with an inv_scale of 1 the bits are copied, those of a NaN too.
+ * float16 and bfloat16 in float32, and each product is rounded to nearest-even, to Inf where it overflows. Every
+ * element is multiplied, also what is not finite; with an inv_scale of 1 the bits are copied, those of a NaN too.
  *
- * *found_inf becomes 1 if any element of any x is not finite, and is left alone otherwise, so that calls add up. out may
- * be null: in place; else out[i] has shape and format of x[i], and is x[i] itself, element by element, or apart from it.
- * Of the options threads and isa matter; all are checked. All arrays are checked before any is written. */
+ * *found_inf becomes 1 if any element of any x is not finite, and is left alone otherwise, so that calls add up. out
+ * may be null: in place; else out[i] has shape and format of x[i], and is x[i] itself, element by element, or apart
+ * from it. Of the options threads and isa matter; all are checked. All arrays are checked before any is written. */
 NC_API nc_status nc_unscale(const nc_array* x, const nc_array* out, size_t count, float inv_scale,
                             const nc_cast_options* options, int32_t* found_inf, nc_error* error) NC_NOEXCEPT;
 
-/* Compares x with what nc_dequantize makes of its codes in float32, and adds to sums as nc_cast_error does. `overflowed`
- * counts what was clipped: finite x beyond the value of the lowest or the highest code by more than half a step, with
- * that code. x counts as float32. Runs on the calling thread. On an error sums is left alone. */
+/* Compares x with what nc_dequantize makes of its codes in float32, and adds to sums as nc_cast_error does.
+ * `overflowed` counts what was clipped: finite x beyond the value of the lowest or the highest code by more than half a
+ * step, with that code. x counts as float32. Runs on the calling thread. On an error sums is left alone. */
 NC_API nc_status nc_quantization_error(const nc_array* x, const nc_array* codes, const nc_array* scale,
                                        const nc_array* zero_point, const nc_quantize_options* options,
                                        nc_error_sums* sums, nc_error* error) NC_NOEXCEPT;

@@ -119,6 +119,8 @@ nc_status expected_shape(const QuantRequest& r, const Given& given, nc_error* er
     if (given.role == Role::sums) {
         if (r.ndim == 0)
             return fail(error, NC_ERROR_ARGUMENT, "row_sums is given, but x has no dimension to sum along");
+        if (r.options.format != NC_FORMAT_INVALID)
+            return fail(error, NC_ERROR_ARGUMENT, "row_sums is given, but float codes have no integer sums");
         --ndim;
     }
     if (given.role == Role::codes && r.packed) {
