@@ -10,7 +10,8 @@ leg_x86_old() {
         local run="qemu-x86_64 -cpu ${pair%:*} $BUILD/gcc"
         commands+=("echo 'ci: ${pair%:*}'; $run/sweep --expect-default ${pair#*:} --stride 262147 --threads 1 \
             --sources float64,float32,float16,float8_e4m3fn,int64 \
-            --targets float32,float16,bfloat16,float8_e5m2,float4_e2m1fn && $run/guard_test && $run/pack_test && $run/fuzz_corpus_test")
+            --targets float32,float16,bfloat16,float8_e5m2,float4_e2m1fn && $run/guard_test && $run/pack_test && $run/fuzz_corpus_test && \
+            $run/fuzz_quantize_corpus_test && $run/fuzz_pack_corpus_test")
     done
     in_parallel "${commands[@]}"
 }
