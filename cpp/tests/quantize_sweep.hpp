@@ -16,9 +16,12 @@ struct QuantizeCase {
     float scale, zero, offset;
 };
 
-// A power of two, what symmetric int8 makes of 1, significands that are long, odd and extreme; the first and the last
-// scale that may go by the reciprocal, and one beyond.
+// Significands next to those whose quotients are not corrected but looked at; a power of two, what symmetric int8 makes
+// of 1, significands that are long, odd and extreme; the first and the last scale that may go by the reciprocal, and
+// one beyond.
 constexpr QuantizeCase quantize_cases[] = {
+    {op_divide, 0x1.00002p0f, 0, 0},   {op_divide, 0x1.01002p0f, 0, 1},     {op_divide, 0x1.00ffep0f, 0, 0},
+    {op_divide, 0x1.fffep0f, 0, 0},    {op_divide, 0x1.80002p-3f, 0, 0},    {op_divide, 0x1.4fffep0f, 0, 0},
     {op_divide, 0x1p-7f, 0, 3},        {op_divide, 1.0f / 127, 0, 0},       {op_divide, 0x1.fffffep-5f, 0, -7},
     {op_divide, 0x1.000002p0f, 0, 0},  {op_divide, 0x1.6a09e6p3f, 0, 0},    {op_divide, 0x1p-100f, 0, 0},
     {op_divide, 0x1.fffffep99f, 0, 0}, {op_divide, 0x1.2p-110f, 0, 0},      {op_divide, 1.0f / 127, 5, 0},

@@ -89,7 +89,7 @@ Arithmetic make_arithmetic(const QuantRequest& r) noexcept {
     const bool agree = r.scale.format == r.x.format || r.scale.format == NC_FORMAT_e8m0fnu;
     a.hub = o.compute != NC_FORMAT_INVALID ? a.qparams_hub : agree ? by_source : int32_t{hub_f32};
     const int32_t item = o.format != NC_FORMAT_INVALID ? 4 : r.bits > 8 ? 2 : 1;
-    a.rule = {r.codes_in_use.low, r.codes_in_use.high, dialect.nan == Nan::high, item};
+    a.rule = {r.codes_in_use.low, r.codes_in_use.high, dialect.nan == Nan::high, item, o.dynamic != 0};
     a.zero = dialect.zero == Zero::shift && r.zero.format == NC_FORMAT_i32 ? Zero::after : dialect.zero;
     const bool stats = o.dialect == NC_DIALECT_llm_int8;
     a.numerator = stats ? 127.0f : 1.0f;

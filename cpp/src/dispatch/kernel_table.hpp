@@ -82,10 +82,11 @@ struct QuantizeParams {
 };
 
 struct QuantizeRule {
-    int32_t low, high; // the codes that may come out
-    bool nan_high;     // which of them a NaN gives
-    int32_t item;      // bytes of a code: 1 or 2; 4: the sum before it is rounded is wanted, as float32, not clamped,
-                       // of NaN the positive one; a zero that is added keeps the sign of a zero
+    int32_t low, high;  // the codes that may come out
+    bool nan_high;      // which of them a NaN gives
+    int32_t item;       // bytes of a code: 1 or 2; 4: the sum before it is rounded is wanted, as float32, not clamped,
+                        // of NaN the positive one; a zero that is added keeps the sign of a zero
+    bool fetch = false; // x is in a near cache, and what follows it is not: it is fetched meanwhile
 };
 
 // (code - zero) * scale + bias, the product rounded before the sum unless `fused`. A bias that is null: nothing is

@@ -21,8 +21,9 @@ enum : size_t { box_fields = sizeof(BoxVectors) / sizeof(U), tile_boxes = 256 };
 // Some boxes, prepared together.
 struct BoxTile {
     alignas(64) uint32_t at[box_fields][tile_boxes];
-    float limit; // see rounded_product; 0: it is not to be used
-    bool plain;  // offsets are all 0
+    float limit;   // see rounded_product; 0: it is not to be used
+    bool plain;    // offsets are all 0
+    bool corrects; // see corrected_quotient; not for columns
 };
 
 template <int32_t Hub> NC_INLINE U step(U a) {
@@ -34,6 +35,8 @@ template <int32_t Hub> NC_INLINE U step(U a) {
         return a;
 }
 
+enum : uint32_t { doubt = 16 }; // see corrected_quotient
+
 NC_INLINE U unless_zero(U a) { return select(eq(a, splat(0)), splat(sign_f32), a); } // v + (-0) is v, of either sign
 
 // Entries first to first + count of the parameters; more like the last of them, to the end of a vector or, where a box
@@ -41,7 +44,7 @@ NC_INLINE U unless_zero(U a) { return select(eq(a, splat(0)), splat(sign_f32), a
 NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t first, size_t count, bool columns,
                                bool product, const QuantizeRule& rule) {
     const U turn = splat(rule.low < 0 ? 0 : 128);
-    U limit = splat(0x3f800000), offsets = splat(0);
+    U limit = splat(0x3f800000), offsets = splat(0), doubtful = splat(0);
     const size_t end = columns ? (count + block - 1) / block * block : count;
     for (size_t i = 0; i < end; i += lanes) {
         const auto numbers = [&](const float* from) NC_INLINE_LAMBDA {
@@ -73,6 +76,9 @@ NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t fi
             const U useless = bor(addends, select(gt(band(offset, splat(magnitude_f32)), splat(0x43800000)), // 256
                                                   splat(1), select(eq(v.reciprocal, splat(0)), splat(1), splat(0))));
             limit = min_u(limit, select(eq(useless, splat(0)), own, splat(0)));
+            const U last = band(v.factor, splat(0x7fff)), most = splat(0x7fff - 2 * doubt); // see corrected_quotient
+            doubtful = bor(doubtful, select(power_of_two, splat(0),
+                                            select(gt_u(sub(last, splat(doubt)), most), splat(1), splat(0))));
         }
         const U fields[] = {v.factor, v.shift, v.zero, v.offset, v.reciprocal};
         for (size_t f = 0; f < box_fields; ++f)
@@ -80,6 +86,7 @@ NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t fi
     }
     tile.plain = !any(gt_u(offsets, splat(0)));
     tile.limit = product && !rule.nan_high ? smallest(limit) : 0;
+    tile.corrects = !columns && !any(gt_u(doubtful, splat(0)));
 }
 
 // Which box of a tile item i of a run is in: the first and one more for every 2^shift items, or a column each.
@@ -125,11 +132,28 @@ NC_INLINE U rounded_product(U x, U reciprocal, U& distance) {
     return n;
 }
 
+// The quotient corrected by its residual, rounded to an int32: no tie is doubtful, and there is nothing to look at but
+// the product, which must be small.
+//
+// With u, the reciprocal and q as above: product p = x * reciprocal is within 2.01 u |x / factor| of x / factor, and
+// the residual x - p * factor is rounded by u of itself (by 2^-150 if it is subnormal, for which |x| > 2^-102 leaves
+// room). The exact residual / factor + p is x / factor. So what the last step rounds, z, is within 6 u^2 |x / factor|
+// of it, and q is x / factor itself, rounded in the same way. Both become the same integer unless a number where
+// integers change lies between x / factor and z: J = (k + 1/2) +- half an ulp, k an integer below 512 (beyond, both are
+// clamped; below 1/4, both are 0). Let factor = B 2^b with B an integer of 24 bits, and 2^e <= k + 1/2 < 2^(e+1), -1 <=
+// e <= 8. x is a multiple of 2^(b+e), so x - J factor, in units of 2^b, is a multiple of 1/2 less or more B 2^(e-24);
+// within 6 u^2 x it can be only if B is within 6 * 2^-48 * 2^(e+25) * 2^(24-e) = 12 of a multiple of 2^(23-e), and so
+// of 2^15. Factors whose B is that near to one (`doubt`) do not come here, but for powers of two, with which every step
+// is exact.
+NC_INLINE U corrected_quotient(U x, U reciprocal, U factor, U& product) {
+    product = fmul(x, reciprocal);
+    return to_int(fmul_add(fmul_from(product, factor, x), reciprocal, product));
+}
+
 // --- many ----------------------------------------------------------------------------------------------------------
 
-// Who asks for ranges first, a few rows at a time, comes with x in a near cache, and with what follows next: it is
-// fetched meanwhile. No address is wrong for a prefetch.
-enum : size_t { prefetch_bytes = 65536 };
+// How far on x is fetched, if it is to be. No address is wrong for a prefetch.
+enum : size_t { prefetch_bytes = 16384 };
 
 // What all boxes have in common.
 struct Common {
@@ -200,17 +224,22 @@ struct ProductVectors {
     U reciprocal, offset, factor;
 };
 
-// A block of bytes. What is near a tie is divided: symmetric scales bring their own largest value to one.
-template <class Numbers>
+// A block of bytes. What the limit does not allow (a distance, or a product) is divided.
+template <bool Corrects, class Numbers>
 NC_INLINE void product_block(const unsigned char* x, unsigned char* to, const Numbers& numbers, const Common& common,
                              bool stream) {
     U code[4], offset[4], distance[4];
     for (size_t k = 0; k < 4; ++k) {
         const ProductVectors v = numbers(k);
-        code[k] = rounded_product(load(x + k * lanes * 4), v.reciprocal, distance[k]);
+        if constexpr (Corrects)
+            code[k] = corrected_quotient(load(x + k * lanes * 4), v.reciprocal, v.factor, distance[k]);
+        else
+            code[k] = rounded_product(load(x + k * lanes * 4), v.reciprocal, distance[k]);
         offset[k] = v.offset;
-        prefetch(x + prefetch_bytes + k * lanes * 4);
     }
+    if (common.rule.fetch)
+        for (size_t k = 0; k < 4; ++k)
+            prefetch(x + prefetch_bytes + k * lanes * 4);
     const U most = max_u(larger_magnitude(distance[0], distance[1]), larger_magnitude(distance[2], distance[3]));
     if (any(gt(most, common.limit))) [[unlikely]] {
         for (size_t k = 0; k < 4; ++k)
@@ -221,7 +250,7 @@ NC_INLINE void product_block(const unsigned char* x, unsigned char* to, const Nu
 }
 
 // Whole blocks, items i to end of a run.
-template <int32_t Way>
+template <int32_t Way, bool Corrects>
 NC_NOINLINE void product_blocks(const unsigned char* x, unsigned char* to, size_t i, size_t end, const Boxes& boxes,
                                 const Common& given, bool stream) {
     const Common common = given; // a copy: nothing that is stored can change it
@@ -239,7 +268,7 @@ NC_NOINLINE void product_blocks(const unsigned char* x, unsigned char* to, size_
             own = splat_box(first + (i >> shift));
         }
         for (; i < stop; i += block)
-            product_block(
+            product_block<Corrects>(
                 x + i * 4, to + i,
                 [&](size_t k) NC_INLINE_LAMBDA {
                     const size_t at = i + k * lanes;
@@ -272,12 +301,13 @@ NC_NOINLINE void quantize_run(BlockFn fn, const unsigned char* from, unsigned ch
         }
         if constexpr (Item == 1)
             if (product) {
-                if (boxes.columns)
-                    product_blocks<way_columns>(from, to, i, i + count, boxes, common, nt);
-                else if (size_t{1} << boxes.shift >= block)
-                    product_blocks<way_blocks>(from, to, i, i + count, boxes, common, nt);
-                else
-                    product_blocks<way_vectors>(from, to, i, i + count, boxes, common, nt);
+                const bool corrects = boxes.tile.corrects;
+                const auto blocks =
+                    boxes.columns ? &product_blocks<way_columns, false>
+                    : size_t{1} << boxes.shift >= block
+                        ? (corrects ? &product_blocks<way_blocks, true> : &product_blocks<way_blocks, false>)
+                        : (corrects ? &product_blocks<way_vectors, true> : &product_blocks<way_vectors, false>);
+                blocks(from, to, i, i + count, boxes, common, nt);
                 return;
             }
         for (const size_t end = i + count; i < end; i += block)
@@ -286,8 +316,8 @@ NC_NOINLINE void quantize_run(BlockFn fn, const unsigned char* from, unsigned ch
 }
 
 NC_INLINE Common common_of(const BoxTile& tile, const QuantizeRule& rule) {
-    return {rule, byte_ends(rule.low, rule.high, tile.plain),
-            sub(splat_float(tile.limit), splat(1))}; // nothing is below 0
+    const float limit = tile.corrects && tile.limit > 0 ? 0x1p20f : tile.limit;
+    return {rule, byte_ends(rule.low, rule.high, tile.plain), sub(splat_float(limit), splat(1))}; // nothing is below 0
 }
 
 template <size_t Item>

@@ -74,6 +74,9 @@ NC_INLINE U fmul(U a, U b) { return as_bits(_mm256_mul_ps(as_float(a), as_float(
 NC_INLINE U fsub(U a, U b) { return as_bits(_mm256_sub_ps(as_float(a), as_float(b))); }
 NC_INLINE U fdiv(U a, U b) { return as_bits(_mm256_div_ps(as_float(a), as_float(b))); }
 NC_INLINE U fmul_add(U a, U b, U c) { return as_bits(_mm256_fmadd_ps(as_float(a), as_float(b), as_float(c))); }
+NC_INLINE U fmul_from(U a, U b, U c) {
+    return as_bits(_mm256_fnmadd_ps(as_float(a), as_float(b), as_float(c)));
+} // c - a b
 NC_INLINE U fmul_sub(U a, U b, U c) { return as_bits(_mm256_fmsub_ps(as_float(a), as_float(b), as_float(c))); }
 // The smaller and the larger; b where a is a NaN that came out of arithmetic.
 NC_INLINE U fmin(U a, U b) { return as_bits(_mm256_min_ps(as_float(a), as_float(b))); }

@@ -81,6 +81,7 @@ NC_INLINE U fmul(U a, U b) { return as_bits(vmulq_f32(as_float(a), as_float(b)))
 NC_INLINE U fsub(U a, U b) { return as_bits(vsubq_f32(as_float(a), as_float(b))); }
 NC_INLINE U fdiv(U a, U b) { return as_bits(vdivq_f32(as_float(a), as_float(b))); }
 NC_INLINE U fmul_add(U a, U b, U c) { return as_bits(vfmaq_f32(as_float(c), as_float(a), as_float(b))); }
+NC_INLINE U fmul_from(U a, U b, U c) { return as_bits(vfmsq_f32(as_float(c), as_float(a), as_float(b))); } // c - a b
 NC_INLINE U fmul_sub(U a, U b, U c) { return as_bits(vfmaq_f32(vnegq_f32(as_float(c)), as_float(a), as_float(b))); }
 NC_INLINE U fmin(U a, U b) { return as_bits(vminnmq_f32(as_float(a), as_float(b))); }
 NC_INLINE U fmax(U a, U b) { return as_bits(vmaxnmq_f32(as_float(a), as_float(b))); }
