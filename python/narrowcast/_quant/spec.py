@@ -58,8 +58,9 @@ class Resolved(NamedTuple):
 class _Prepared:
     """What the calls read of a spec; not among the fields, which are the arguments."""
 
-    __slots__ = ("_held", "_plan", "_resolved")
+    __slots__ = ("_calls", "_held", "_plan", "_resolved")
     _resolved: Resolved
+    _calls: dict[Any, Any]  # see dequantize.py
     _held: Any  # scale and zero_point as Params
     _plan: Any  # what the compiled entry reads; see plan.py
 
@@ -177,6 +178,7 @@ class QuantSpec(_Prepared):
         if self.zero_point is not None and self.scale is None:
             raise ValueError(f"zero_point is {self.zero_point!r}, and scale is None; allowed with a given scale only")
         self._set("_resolved", _resolve(self, target))
+        self._set("_calls", {})
         from narrowcast._quant import params, plan
 
         self._set("_held", params.read_held(self))
