@@ -317,3 +317,23 @@ def test_gradients(torch):
 
 def test_bits_of_bfloat16(torch):
     assert nc.quantize(torch.ones(4, dtype=torch.bfloat16)).dtype == ml_dtypes.bfloat16
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int4"])
+def test_a_scale_that_the_spec_holds(dtype):
+    """With out= by the compiled entry, without by Python: the same codes, and the scale in the result."""
+    zero = 3 if dtype == "uint8" else None
+    spec = nc.QuantSpec(dtype, scale=0.03, zero_point=zero)
+    for shape in [(5,), (3, 70), (2, 3, 4)]:
+        x = np.random.default_rng(1).normal(0, 2, shape).astype(np.float32)
+        fresh = nc.quantize(x, spec)
+        assert fresh.codes.tolist() == nc.quantize(x, dtype, scale=0.03, zero_point=zero).codes.tolist()
+        q = nc.quantize(np.zeros_like(x), spec)
+        q.scale[...] = 7
+        assert nc.quantize(x, spec, out=q) is q
+        assert q.codes.tobytes() == fresh.codes.tobytes()
+        assert q.scale.tolist() == fresh.scale.tolist()
+        assert zero is None or q.zero_point.tolist() == fresh.zero_point.tolist()
+    if zero is None:  # a scale of the call comes first
+        assert nc.quantize(x, spec, scale=np.full_like(q.scale, 0.5), out=q) is q
+        assert q.codes.tolist() == nc.quantize(x, dtype, scale=0.5).codes.tolist()

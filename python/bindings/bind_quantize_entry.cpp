@@ -113,7 +113,14 @@ nc_status run(const Plan& plan, const nc_quantize_options& chosen, const Request
 }
 
 // The new reference that quantize returns; null without an exception set if `slow` has to look at the call.
-PyObject* convert(const Entry& entry, const Request& request, const Plan& plan) noexcept {
+PyObject* convert(const Entry& entry, Request request, const Plan& plan) noexcept {
+    if (plan.held_scale) {
+        if (request.scale != nullptr || request.zero_point != nullptr) {
+            return nullptr; // which contradict each other
+        }
+        request.scale = plan.held_scale.ptr();
+        request.zero_point = plan.held_zero.ptr();
+    }
     const auto number = static_cast<std::size_t>(PyArray_TYPE(request.x));
     const std::int32_t threads = request.threads >= 0 ? request.threads
                                  : plan.threads >= 0  ? plan.threads
@@ -182,7 +189,7 @@ PyObject* quantize(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject*
 py::object make_plan(const py::object& computed, const py::tuple& given, int granularity, std::int64_t group_size,
                      std::int32_t threads, const py::object& code_dtype, std::int32_t code_format,
                      const py::object& scale_dtype, std::int32_t scale_format, const py::object& zero_dtype,
-                     std::int32_t zero_format) {
+                     std::int32_t zero_format, const py::object& held_scale, const py::object& held_zero) {
     if (granularity < 0 || granularity > 2 || (granularity == 2 && group_size < 1)) {
         throw py::value_error("_core.QuantPlan: no such granularity");
     }
@@ -208,6 +215,10 @@ py::object make_plan(const py::object& computed, const py::tuple& given, int gra
     plan->code_format = code_format;
     plan->scale_format = scale_format;
     plan->zero_format = zero_format;
+    if (!held_scale.is_none()) {
+        plan->held_scale = held_scale;
+        plan->held_zero = held_zero.is_none() ? py::object() : held_zero;
+    }
     if (plan->given.layout != NC_LAYOUT_INVALID) {
         nc_format_info info{};
         info.size = sizeof info;

@@ -20,7 +20,8 @@ struct Plan {
     std::int32_t threads = -1;
     py::object code_dtype, scale_dtype, zero_dtype; // zero_dtype None: there is none
     std::int32_t code_format = 0, scale_format = 0, zero_format = 0;
-    std::int32_t packed_bits = 0; // 0: not packed
+    std::int32_t packed_bits = 0;     // 0: not packed
+    py::object held_scale, held_zero; // arrays of one number that the spec has, for calls without; else null
 };
 
 // What Python handed over at import. Made once and never freed: a call may still run while the interpreter ends.

@@ -306,12 +306,14 @@ def QuantPlan(  # noqa: N802
     scale_format: int,
     zero_dtype: np.dtype[Any] | None,
     zero_format: int,
+    held_scale: np.ndarray[Any, Any] | None,
+    held_zero: np.ndarray[Any, Any] | None,
 ) -> object:
     """What make_quantize's function needs to know of a QuantSpec, for its attribute _plan.
 
     computed and given are the options of calls without and with a scale; computed None: the former are for Python.
     granularity is 0 tensor, 1 row, 2 groups of group_size along the last axis. threads -1: the default. zero_dtype
-    None: there are no zero points.
+    None: there are no zero points. held_scale and held_zero: arrays of one number that the spec itself has.
     """
 
 def make_quantize(
