@@ -46,9 +46,9 @@ leg_clang() {
     compiler_leg clang Release clang++-19
     "$BUILD/clang/sweep" --stride 65537 # another compiler, other instructions
 }
-# Unoptimised, the two long ones take minutes and show nothing that the optimised and the sanitized builds do not.
-leg_gcc_debug() { compiler_leg gcc_debug Debug g++ -E 'codec_test|guard_test'; }
-leg_clang_debug() { compiler_leg clang_debug Debug clang++-19 -E 'codec_test|guard_test'; }
+# Unoptimised, the long ones take minutes and show nothing that the optimised and the sanitized builds do not.
+leg_gcc_debug() { compiler_leg gcc_debug Debug g++ -E 'codec_test|guard_test|quantize_(api|kernels)_test'; }
+leg_clang_debug() { compiler_leg clang_debug Debug clang++-19 -E 'codec_test|guard_test|quantize_(api|kernels)_test'; }
 
 # What the objects of the instruction sets export, optimised and not, from both compilers.
 leg_objects() {
