@@ -30,6 +30,7 @@ CASES = [
     Case("int8", "tensor", packed=False),
     Case("int8", "group", symmetric=False),
     Case("int8", "block", symmetric=False, packed=False),
+    Case("int4", "block", symmetric=False),
     Case("float8_e4m3fn", "tensor", packed=False),
     Case("float8_e4m3fn", "channel", packed=False),
     Case("float8_e4m3fn", "block", packed=False),

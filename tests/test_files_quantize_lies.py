@@ -59,6 +59,7 @@ TENSORS = {
     "negative": ("int4", "weight_shape", numbers(64, -64), "not a length"),
     "enormous": ("int4", "weight_shape", numbers(64, 2**62), "more elements than any file"),
     "three numbers": ("int4", "weight_shape", numbers(64, 64, 1), "not two numbers"),
+    "the weight too": ("int4", "weight", files.floats(1, (64, 64)), "weight' is there already"),
     "another order": ("int4", "weight_g_idx", numbers(*range(64)), "weight_g_idx"),
     "codes of one dimension": ("int8", "weight", files.tensor("int8", np.zeros(64, np.int8)), "1 dimensions"),
 }
@@ -107,6 +108,18 @@ CONFIGS = {
         {"config_groups": {"g": group(weights={"strategy": "group", "group_size": None})}},
         "group_size is None",
     ),
+    "enormous groups": (
+        {"config_groups": {"g": group(weights={"strategy": "group", "group_size": 2**63})}},
+        r"config.json: .*'g': group_size is 9223372036854775808",
+    ),
+    "enormous blocks": (
+        {"config_groups": {"g": group(weights={"strategy": "block", "block_structure": [1, 2**63]})}},
+        r"config.json: .*'g': block_structure is \[1, 9223372036854775808\]",
+    ),
+    "floats with zero points": (
+        {"config_groups": {"g": group(weights={"type": "float", "symmetric": False}, format="float-quantized")}},
+        "'g': weights that are floats and not symmetric",
+    ),
     "blocks of nothing": ({"config_groups": {"g": group(weights={"strategy": "block"})}}, "block_structure is None"),
     "of others": ({"config_groups": {"g": group(targets=["lm_head"])}}, "is not what quantization_config says"),
     "packed": ({"config_groups": {"g": group(format="pack-quantized")}}, "is not what quantization_config says"),
@@ -129,7 +142,8 @@ def test_configurations_by_name_and_pattern(compressed, out, tmp_path):
     """Of several groups, as llm-compressor writes them, the one that names a module counts before its class."""
     shutil.copytree(compressed / "int8", tmp_path / "copy")
     wrong = group(weights={"symmetric": False})
-    groups = {"a": wrong, "b": group(targets=["re:.*mlp[.].*", NAME, "re:.*k_proj$"])}
+    attention = {"targets": ["LlamaAttention"], "weights": None, "input_activations": {"num_bits": 8}}
+    groups = {"a": wrong, "b": group(targets=["re:.*mlp[.].*", NAME, "re:.*k_proj$"]), "c": attention}
     config = json.loads((tmp_path / "copy" / "config.json").read_text())["quantization_config"]
     set_config(tmp_path / "copy", quantization_config=config | {"config_groups": groups})
     nc.dequantize_file(compressed / "int8", out / "wanted")
@@ -169,9 +183,16 @@ def test_metadata_alone(compressed, out, tmp_path):
     nc.dequantize_file(source, out / "b.safetensors")
     nc.dequantize_file(compressed / "int4", out / "wanted")
     files.assert_same(files.read(out / "b.safetensors"), fq.read_shards(out / "wanted"))
-    for metadata, words in (({}, "neither its metadata nor"), ({"quantization_config": "{"}, "not valid JSON")):
+    flaws = {
+        "{": "not valid JSON",
+        "[" * 100_000: "not valid JSON",
+        f"[{'1' * 5000}]": "not valid JSON",
+        "3": "is of 3",
+    }
+    for text, words in {None: "neither its metadata nor", **flaws}.items():
+        metadata = {} if text is None else {"quantization_config": text}
         files.write(tmp_path / "a.safetensors", files.read(shard), metadata)
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(ValueError, match=rf"a\.safetensors: .*{words}"):
             nc.dequantize_file(source, out / "c.safetensors")
 
 

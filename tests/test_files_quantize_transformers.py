@@ -15,6 +15,7 @@ import narrowcast as nc
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+load_tensors = pytest.importorskip("safetensors.torch").load_file
 quantization = pytest.importorskip("compressed_tensors.quantization")
 compressors = pytest.importorskip("compressed_tensors.compressors")
 qparams = pytest.importorskip("compressed_tensors.quantization.utils.helpers")
@@ -160,3 +161,27 @@ def test_the_packages_own_files(dtype, strategy, group_size, symmetric, director
     for name, tensor in model.state_dict().items():
         if name in back:
             assert np.array_equal(tensor.view(torch.uint16).numpy(), back[name][1]), name
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "channel", "group", "block"])
+@pytest.mark.parametrize(
+    ("dtype", "symmetric"),
+    [("int4", True), ("int4", False), ("int8", True), ("int8", False), ("float8_e4m3fn", True)],
+)
+def test_the_package_dequantizes_the_same(dtype, symmetric, granularity, tmp_path):
+    """Also what no scheme of its users is: each combination that can be asked for."""
+    case = fq.Case(dtype, granularity, symmetric, packed=False)
+    source = files.write(tmp_path / "a.safetensors", fq.weights("float16"))
+    nc.quantize_file(source, tmp_path / "b.safetensors", dtype, **case.options)
+    nc.dequantize_file(tmp_path / "b.safetensors", tmp_path / "c.safetensors")
+    metadata = files.read_safetensors(tmp_path / "b.safetensors")[1]
+    group = json.loads(metadata["quantization_config"])["config_groups"]["group_0"]
+    scheme = quantization.QuantizationScheme.model_validate(group)
+    compressor = compressors.BaseCompressor.get_value_from_registry(group["format"])
+    tensors, found = load_tensors(tmp_path / "b.safetensors"), load_tensors(tmp_path / "c.safetensors")
+    for name in fq.LINEAR:
+        parts = {
+            key.removeprefix(f"{name}."): part for key, part in tensors.items() if key.startswith(f"{name}.weight")
+        }
+        wanted = compressor.decompress(parts, scheme)["weight"]
+        assert torch.equal(found[f"{name}.weight"].view(torch.uint16), wanted.view(torch.uint16)), name

@@ -96,7 +96,7 @@ def test_ranks(model, out, capsys):
 
 ARGUMENTS = [
     (("uint8",), {}, TypeError, "dtype is uint8; allowed are int1, .*float8_e4m3fn"),
-    (("int9",), {}, TypeError, "dtype is 'int9'"),
+    (("fp8",), {}, TypeError, "dtype is 'fp8'; allowed are int1, .*float8_e4m3fn$"),
     (("int4",), {"granularity": "row"}, ValueError, "granularity is 'row'; allowed are tensor, channel, group, block"),
     (("int4",), {"granularity": "tensor", "group_size": 8}, ValueError, "group_size is 8, and granularity is 'tensor'"),
     (("int4",), {"group_size": 0}, ValueError, "group_size is 0"),

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 
 from narrowcast._files import quantized, safetensors
 from narrowcast._files.configuration import CONFIG_NAME, cast_config, config_beside
-from narrowcast._files.container import FileFormatError, Source, Tensor, flaws_of, shown
+from narrowcast._files.container import FileFormatError, Source, Tensor, flaws_of, key_twice, shown
 from narrowcast._files.crew import Plan, Task
 from narrowcast._files.quantized import CODES, KEY, SCALE, SHAPE, WORDS, ZERO, Config, Scheme
 from narrowcast._files.quantized_tasks import Dequantize, Place
@@ -64,10 +64,13 @@ class DequantizeOptions:
                 dropped |= {place.tensor.name for place in weight.places[1:]} | weight.dropped
         found = [item for name, item in becomes.items() if name not in dropped]
         targets = [item.target if isinstance(item, _Weight) else item for item in found]
+        if len({target.name for target in targets}) < len(targets):
+            twice = key_twice(target.name for target in targets)
+            raise FileFormatError(f"{path}: the tensor {shown(twice)} is there already, beside its codes in words")
 
         def tasks(placed: Sequence[Tensor]) -> list[Task]:
             return [
-                Dequantize(item.places, new, item.scheme) if isinstance(item, _Weight) else Copy(item, new)
+                Dequantize(path, item.places, new, item.scheme) if isinstance(item, _Weight) else Copy(item, new)
                 for item, new in zip(found, placed, strict=True)
             ]
 
@@ -153,9 +156,10 @@ def _config_of(path: Path, source: Source) -> Config:
     if KEY not in source.metadata:
         raise FileFormatError(f"has quantized weights, and neither its metadata nor a {CONFIG_NAME} beside it says how")
     try:
-        return quantized.read_config(json.loads(source.metadata[KEY]))
-    except (RecursionError, json.JSONDecodeError) as error:
+        config = json.loads(source.metadata[KEY])
+    except (RecursionError, ValueError) as error:  # the latter also for a number of thousands of digits
         raise FileFormatError(f"its metadata has a {KEY} that is not valid JSON ({error})") from None
+    return quantized.read_config(config)
 
 
 def _weight(
@@ -190,16 +194,19 @@ def _weight(
         raise FileFormatError(str(error)) from None
     wanted = scheme.parts(target, scale.tensor.format)
     zero = None if scheme.symmetric else near.find(module + ZERO)
-    found = {place.tensor.name: place.tensor for place in (Place(codes), scale, shape, zero) if place is not None}
+    places = [place for place in (Place(codes), scale, zero, shape) if place is not None]
+    found = {place.tensor.name: place.tensor for place in places}
+    shapes = {part.name: part.shape for part in wanted}
     for part in wanted:
         there = found.get(part.name)
         fits = there is not None and (there.shape == part.shape or _is_same(there, part))
         if there is None or not fits or not _is_kind(part, there):
             what = "is missing" if there is None else f"is {there.dtype} of shape {there.shape}"
             raise FileFormatError(f"tensor {shown(part.name)} {what}; {part.dtype} of shape {part.shape} is needed")
-    places = tuple(place for place in (Place(codes), scale, zero, shape) if place is not None)
+    # Rows are cut by the shape that a part has to have: of ones, a package may have written or left out any.
+    cut = tuple(Place(place.tensor._replace(shape=shapes[place.tensor.name]), place.path) for place in places)
     dropped = frozenset(module + end for end in _ENDS if module + end in names) - {codes.name, target.name}
-    return _Weight(places, scheme, target, dropped)
+    return _Weight(cut, scheme, target, dropped)
 
 
 def _is_same(there: Tensor, part: Tensor) -> bool:

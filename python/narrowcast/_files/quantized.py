@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from narrowcast._files import safetensors
-from narrowcast._files.container import FileFormatError, Tensor, shown
+from narrowcast._files.container import MAX_BYTES, FileFormatError, Tensor, shown
 
 METHOD: Final = "compressed-tensors"
 KEY: Final = "quantization_config"  # of config.json, and of the metadata of a file made here
@@ -30,6 +30,7 @@ SHAPE: Final = ".weight_shape"
 # What an activation was quantized with: of no use to a weight that is not.
 ACTIVATION: Final = (".input_scale", ".input_zero_point", ".output_scale", ".output_zero_point")
 
+_PACKED_ZEROS: Final = ("channel", "group")  # compressors/pack_quantized: PACK_ZP_STRATS
 _MOST_GROUPS: Final = 1000
 
 
@@ -92,8 +93,8 @@ class Scheme:
 
     @property
     def packs_zero_points(self) -> bool:
-        """Whether zero points do so too: not that of a whole tensor."""
-        return self.is_packed and not self.symmetric and self.strategy != "tensor"
+        """Whether zero points do so too: not those of whole tensors and of blocks."""
+        return self.is_packed and not self.symmetric and self.strategy in _PACKED_ZEROS
 
     def box(self, rows: int, columns: int) -> tuple[int, int]:
         """Return the rows and columns that share a scale in a weight of this shape."""
@@ -109,6 +110,8 @@ class Scheme:
         """Return the shape of a weight's scales."""
         if self.strategy == "tensor":
             return (1,)
+        if self.strategy == "channel":
+            return rows, 1
         high, wide = self.box(rows, columns)
         return -(-rows // high), -(-columns // wide)
 
@@ -195,6 +198,8 @@ def read_config(config: Any) -> Config:
     of_class: Scheme | None = None
     for name, group in groups.items():
         try:
+            if group["weights"] is None:
+                continue  # of activations only
             scheme = _read_group(group, config.get("format"))
             for target in group["targets"]:
                 if target.startswith("re:"):
@@ -224,11 +229,11 @@ def _read_group(group: Any, storage: Any) -> Scheme:
         raise FileFormatError(f"num_bits is {shown(bits)} and symmetric {shown(symmetric)}")
     if not (1 <= bits <= 8 if kind == "int" else kind == "float" and bits == 8 and storage != PACKED):
         raise FileFormatError(f"weights of {bits} bits and type {shown(kind)} are not known as {storage}")
-    if strategy == "group" and (type(size) is not int or size < 1):
+    if kind == "float" and not symmetric:
+        raise FileFormatError("weights that are floats and not symmetric are not known")
+    if strategy == "group" and not _is_extent(size):
         raise FileFormatError(f"group_size is {shown(size)}")
-    if strategy == "block" and not (
-        isinstance(block, list) and len(block) == 2 and all(type(extent) is int and extent > 0 for extent in block)
-    ):
+    if strategy == "block" and not (isinstance(block, list) and len(block) == 2 and all(map(_is_extent, block))):
         raise FileFormatError(f"block_structure is {shown(block)}")
     return Scheme(
         codes="float8_e4m3fn" if kind == "float" else f"int{bits}",
@@ -238,3 +243,7 @@ def _read_group(group: Any, storage: Any) -> Scheme:
         group_size=size if strategy == "group" else None,
         block_shape=(block[0], block[1]) if strategy == "block" else None,
     )
+
+
+def _is_extent(value: Any) -> bool:
+    return type(value) is int and 0 < value <= MAX_BYTES

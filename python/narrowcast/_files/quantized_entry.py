@@ -143,7 +143,10 @@ def _read_scheme(
     format: str | None,
     dynamic_activations: bool,
 ) -> Scheme:
-    codes = find_target(dtype, "dtype").name
+    try:
+        codes = find_target(dtype, "dtype").name
+    except TypeError:  # which allows what only arrays can be
+        codes = repr(dtype)
     if codes not in FORMATS:
         raise TypeError(f"dtype is {codes}; allowed are {', '.join(FORMATS)}")
     if granularity is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -15,12 +16,12 @@ import numpy as np
 
 from narrowcast import _config, _core, _formats
 from narrowcast._files import stream
-from narrowcast._files.container import FileFormatError, Source, Tensor, check_range
+from narrowcast._files.container import FileFormatError, Source, Tensor, check_range, shown
 from narrowcast._files.crew import Worker
 from narrowcast._files.positional import OpenFile, open_regular
 from narrowcast._files.quantized import CODES, SCALE, SHAPE, WORDS, ZERO, Scheme
 from narrowcast._files.report import TensorReport
-from narrowcast._files.stream import Unsurveyed, cut
+from narrowcast._files.stream import Unsurveyed, cut, is_packed, packed_bytes
 from narrowcast._files.sums import Sums
 from narrowcast._quant.array import QuantizedArray
 from narrowcast._quant.calibrate import find_ranges
@@ -52,9 +53,9 @@ def spec_of(scheme: Scheme, **others: Any) -> QuantSpec:
     )
 
 
-def _step(scheme: Scheme, row_bytes: int) -> int:
-    """Return how many rows make a piece: whole boxes, and whole words of zero points."""
-    unit = scheme.block_shape[0] if scheme.block_shape else 1
+def _step(scheme: Scheme, row_bytes: int, unit: int = 1) -> int:
+    """Return how many rows make a piece: a multiple of `unit`, whole boxes, and whole words of zero points."""
+    unit *= scheme.block_shape[0] if scheme.block_shape else 1
     if scheme.packs_zero_points:
         unit *= 32 // scheme.bits if scheme.has_gaps else 32
     return max(1, stream.PIECE_BYTES // max(row_bytes, 1) // unit) * unit
@@ -212,10 +213,14 @@ class Dequantize(Unsurveyed):
 
     measured: Final = False
 
-    def __init__(self, places: Sequence[Place], target: Tensor, scheme: Scheme) -> None:
+    def __init__(self, path: Path, places: Sequence[Place], target: Tensor, scheme: Scheme) -> None:
+        self._path = path
         self._codes, self._scale = places[:2]
         self._zero = None if scheme.symmetric else places[2]
         self._target, self._scheme, self._places = target, scheme, places
+        # A byte may hold a code beyond its bits, which the package takes for the number that it is.
+        self._spec = spec_of(scheme if scheme.is_packed or scheme.is_float else replace(scheme, codes="int8"))
+        self._format = _formats.BY_NAME[str(target.format)]
 
     @property
     def report(self) -> TensorReport:
@@ -235,19 +240,28 @@ class Dequantize(Unsurveyed):
     def pieces(self) -> Iterator[tuple[int, int]]:
         """See `crew.Task`; the units are rows."""
         rows, _ = self._target.shape
-        return cut(rows, _step(self._scheme, self._target.nbytes // max(rows, 1)))
+        unit = 8 if is_packed(self._target) else 1  # rows that end on a byte, whatever their length
+        return cut(rows, _step(self._scheme, self._target.size * self._format.storage_bytes // max(rows, 1), unit))
 
     def do(self, worker: Worker, start: int, number: int) -> tuple[int, None]:
         """See `crew.Task`."""
-        scheme, source = self._scheme, worker.crew.source
+        scheme, source, columns = self._scheme, worker.crew.source, self._target.shape[1]
         codes = self._codes.rows(source, start, number)
         size = codes.nbytes
         if scheme.is_packed:
-            codes = unpack(codes, scheme.codes, shape=(number, self._target.shape[1]), layout=scheme.layout, axis=1)
+            codes = unpack(codes, scheme.codes, shape=(number, columns), layout=scheme.layout, axis=1)
         scale, zero = self._boxes(source, start, number)
-        to = str(self._target.format)
-        x = dequantize(codes, scale, zero, dtype=to, spec=spec_of(scheme), threads=1)
-        _write_rows(worker, self._target, start, x)
+        try:
+            x = dequantize(codes, scale, zero, dtype=self._format.name, spec=self._spec, threads=1)
+        except ValueError as error:  # zero points that no package makes
+            raise FileFormatError(f"{self._path}: tensor {shown(self._target.name)}: {error}") from None
+        if not is_packed(self._target):
+            _write_rows(worker, self._target, start, x)
+            return size, None
+        bits = self._format.bits
+        out = worker.buffer("packed", packed_bytes(x.size, bits))
+        _core.pack(np.ascontiguousarray(x).reshape(-1).view(np.uint8), out, bits, isa=worker.isa)
+        worker.write(self._target, packed_bytes(start * columns, bits), out)
         return size, None
 
     def _boxes(self, source: Source, start: int, number: int) -> tuple[Array, Array | None]:
