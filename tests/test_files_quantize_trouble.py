@@ -180,6 +180,21 @@ def test_values_that_are_no_numbers(out, tmp_path):
     assert report.sums.sqnr > 30
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int4", "float8_e4m3fn"])
+@pytest.mark.parametrize("source", ["float32", "bfloat16"])
+def test_values_that_have_no_code_are_counted(dtype, source, out, tmp_path):
+    """A weight that is broken does not pass for an exact one: FP8 keeps NaN, and nothing keeps infinities."""
+    x = np.zeros((4, 64), np.float32)
+    x[0, :3], x[1, 5], x[3, 7] = np.nan, -np.inf, np.inf
+    given = {"up.weight": x.astype(fq.DTYPES[source]), "gone.weight": np.full((2, 64), np.nan, fq.DTYPES[source])}
+    nc.save_file(given, tmp_path / "a.safetensors")
+    report = nc.quantize_file(tmp_path / "a.safetensors", out / "b.safetensors", dtype, granularity="channel")
+    counted = {tensor.name: tensor.sums.overflowed for tensor in report.tensors}
+    keeps_nan = dtype.startswith("float")
+    assert counted == {"up.weight": 2 if keeps_nan else 5, "gone.weight": 0 if keeps_nan else 128}
+    assert np.isnan(report.sums.sqnr)  # not exact
+
+
 # -- interruptions -------------------------------------------------------------------------------------------------
 
 

@@ -133,7 +133,7 @@ class Quantize:
             _write_rows(worker, parts[WORDS], start, packed)
         if start == 0 or scheme.strategy != "tensor":
             self._write_scales(worker, start, q.scale, q.zero_point)
-        return x.nbytes, _measured(x, q)
+        return x.nbytes, _measured(x, q, scheme)
 
     def _write_scales(self, worker: Worker, start: int, scale: Array, zero: Array | None) -> None:
         scheme, parts = self._options.scheme, self._parts
@@ -157,7 +157,7 @@ class Quantize:
         return raw.view(self._format.dtype).reshape(number, columns)
 
 
-def _measured(x: Array, q: QuantizedArray) -> Sums:
+def _measured(x: Array, q: QuantizedArray, scheme: Scheme) -> Sums:
     """Return what became of the values: `quantization_error` has no sums, which add up."""
     call = Call.read(x, q.spec, 1)
     codes, code_format, options = read_codes(q, x.shape)
@@ -165,7 +165,10 @@ def _measured(x: Array, q: QuantizedArray) -> Sums:
     found = _core.quantization_error(
         x, call.source.format.code, codes, code_format, *used.for_core(), call.block, options, _config.chosen_isa.get()
     )
-    return Sums.from_core(found)
+    sums = Sums.from_core(found)
+    if (lost := x.size - found[1]) > 0:  # NaN and infinities, of which only NaN may have a code: that of a float
+        lost -= int(np.isnan(q.codes).sum()) if scheme.is_float else 0
+    return replace(sums, overflowed=sums.overflowed + lost)
 
 
 def _write_rows(worker: Worker, target: Tensor, start: int, rows: Array) -> None:

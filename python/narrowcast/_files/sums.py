@@ -21,7 +21,7 @@ class Sums:
     count: int = 0
     signal: float = 0.0  # of squares of the values
     noise: float = 0.0  # of squares of the errors
-    overflowed: int = 0  # finite values beyond the target's range
+    overflowed: int = 0  # finite values beyond the target's range; of quantized ones also those without a code
     zeroed: int = 0  # nonzero values that became zero
     became_nan: int = 0
 
