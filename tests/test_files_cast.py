@@ -273,3 +273,21 @@ def test_isa(isa, tmp_path, small_pieces):
     report = nc.cast_file(source, target, "float6_e2m3fn", threads=2)
     files.assert_same(files.read(target), {n: files.expected(given, "float6_e2m3fn") for n, given in tensors.items()})
     assert report.tensors[0].sums is not None
+
+
+@pytest.mark.parametrize("end", ["_scale", "_scale_inv"])
+def test_codes_that_have_scales(end, tmp_path):
+    """FP8 weights with a scale beside them are refused: floats made of the codes alone would be other weights."""
+    tensors = {
+        "a.weight": ("float8_e4m3fn", files.sample("float8_e4m3fn", "float32", 256)),
+        f"a.weight{end}": files.tensor("float32", np.float32([0.5])),
+        "b.weight": ("float8_e4m3fn", files.sample("float8_e4m3fn", "float32", 256)),
+    }
+    source = files.write(tmp_path / "a.safetensors", tensors)
+    with pytest.raises(
+        ValueError, match=rf"a\.safetensors: a\.weight is scaled by a\.weight{end}, which a cast does not"
+    ):
+        nc.cast_file(source, tmp_path / "b.safetensors", "bfloat16")
+    assert files.names(tmp_path) == ["a.safetensors"]
+    report = nc.cast_file(source, tmp_path / "b.safetensors", "bfloat16", skip="a.weight*")
+    assert [tensor.target_format for tensor in report.tensors] == ["float8_e4m3fn", "float32", "bfloat16"]

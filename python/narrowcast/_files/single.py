@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import errno
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias
 
+from narrowcast import _formats
 from narrowcast._files import npy, npz, safetensors
 from narrowcast._files.atomic import AtomicFile, mode_like
 from narrowcast._files.container import FileFormatError, Source, Tensor
 from narrowcast._files.crew import Plan, run_tasks
 from narrowcast._files.options import CastOptions
-from narrowcast._files.report import TensorReport
+from narrowcast._files.report import TensorReport, printable
 from narrowcast._files.stream import Casts
 
 if TYPE_CHECKING:
@@ -79,7 +80,22 @@ def plan_of(path: Path, source: Source, options: Conversion) -> Plan:
 def targets_of(path: Path, source: Source, options: CastOptions) -> list[Tensor]:
     """Return what each tensor becomes in a cast."""
     kind = kind_of(path)
-    return [_target(path, kind, tensor, options) for tensor in source.tensors]
+    targets = [_target(path, kind, tensor, options) for tensor in source.tensors]
+    names = {tensor.name for tensor in source.tensors}
+    for old, new in zip(source.tensors, targets, strict=True):
+        if new.format != old.format and old.format is not None and _formats.BY_NAME[old.format].bits <= 8:
+            _check_unscaled(path, old.name, names)
+    return targets
+
+
+def _check_unscaled(path: Path, name: str, names: Container[str]) -> None:
+    """Refuse codes that mean nothing without a scale beside them: a cast would make wrong weights of them."""
+    for scale in (f"{name}_scale", f"{name}_scale_inv"):
+        if scale in names:
+            raise ValueError(
+                f"{path}: {printable(name)} is scaled by {printable(scale)}, which a cast does not apply; skip leaves "
+                "it as it is, and narrowcast dequantize reads models in the format of compressed-tensors"
+            )
 
 
 def _target(path: Path, kind: ModuleType, tensor: Tensor, options: CastOptions) -> Tensor:
