@@ -7,7 +7,7 @@ leg_install() {
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends g++ binutils git python3-venv python3-dev \
-        clang-19 libclang-rt-19-dev g++-aarch64-linux-gnu g++-s390x-linux-gnu qemu-user
+        clang-19 libclang-rt-19-dev g++-aarch64-linux-gnu g++-s390x-linux-gnu qemu-user ccache
     new_venv "$TOOLS"
     "$TOOLS/bin/pip" install -q 'cmake>=3.24' 'ninja>=1.11' 'scikit-build-core>=0.11' 'pybind11>=3.0' \
         'numpy>=2.0' 'ml_dtypes>=0.5.4' 'ruff>=0.9' 'mypy>=1.14' 'clang-format>=19' 'pytest>=8' 'hypothesis>=6.100' \
