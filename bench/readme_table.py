@@ -1,6 +1,7 @@
-"""Writes the README's table of speeds from a kept result: python bench/readme_table.py RESULT.json README.md
+"""Writes the README's tables of speeds from kept results: python bench/readme_table.py RESULT.json README.md
 
-The table is what stands between the lines <!-- bench table --> and <!-- /bench table -->.
+A result of casts goes between the lines <!-- bench table --> and <!-- /bench table -->, one of quantization and packing
+between <!-- operations table --> and <!-- /operations table -->.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from narrowcast._bench.operations import SECTIONS
 from narrowcast._bench.peers import LABELS, NAMES
 from narrowcast._bench.plan import IN_CACHE, IN_MEMORY
 from narrowcast._bench.report import WRONG_LIMIT
 from narrowcast._bench.results import Row, Run, load
 
-BEGIN, END = "<!-- bench table -->\n", "<!-- /bench table -->\n"
+MARKS = "<!-- {} -->\n", "<!-- /{} -->\n"
 
 WIDE_TO_NARROW = [("float32", name) for name in ("float16", "bfloat16")]
 FP8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float6_e2m3fn", "float4_e2m1fn")
@@ -62,13 +64,29 @@ def table(run: Run) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def operations_table(run: Run) -> str:
+    """Return a row for each operation: the shares, and how many times faster than each library, at both sizes."""
+    rows = [row for row in run.rows if row.section in SECTIONS and row.isa == run.machine["isa"]]
+    peers = list(dict.fromkeys(name for row in rows for name in row.peers if name in LABELS))
+    lines = [["operation", "share, 1 Mi", "share, 64 Mi", *(LABELS[name] for name in peers)]]
+    lines.append(["---"] * len(lines[0]))
+    for key in dict.fromkeys((row.source, row.target, row.layout) for row in rows):
+        pair = [row for row in rows if (row.source, row.target, row.layout) == key]
+        cells = [f"{key[0]} → {key[1]}, {key[2]}", *map(share, pair)]
+        cells += [" / ".join(filter(None, (ratio(row, peer) for row in pair))) for peer in peers]
+        lines.append(cells)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def replace(text: str, run: Run) -> str:
-    """Return a text with the table between its marks made new."""
-    before, _, rest = text.partition(BEGIN)
-    _, mark, after = rest.partition(END)
+    """Return a text with the table that the result is of made new, between its marks."""
+    is_operations = any(row.section in SECTIONS for row in run.rows)
+    begin, end = (mark.format("operations table" if is_operations else "bench table") for mark in MARKS)
+    before, _, rest = text.partition(begin)
+    _, mark, after = rest.partition(end)
     if not mark:
-        raise SystemExit(f"no lines {BEGIN.strip()} and {END.strip()}")
-    return before + BEGIN + table(run) + END + after
+        raise SystemExit(f"no lines {begin.strip()} and {end.strip()}")
+    return before + begin + (operations_table if is_operations else table)(run) + end + after
 
 
 if __name__ == "__main__":
