@@ -1,5 +1,6 @@
 // numpy's C interface, set up once for all binding units, and the step from an ndarray to the core's nc_array.
-// Here are no checks and no choices: what an array may be is decided in Python, what is converted in the core.
+// Here are no choices, and no checks but that of as_array: what an array may be is decided in Python, what is converted
+// in the core.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -46,6 +47,20 @@ struct ArrayView {
     ArrayView(const ArrayView&) = delete;
     ArrayView& operator=(const ArrayView&) = delete;
 };
+
+// The ndarray of a call that Python has checked. What is looked at only keeps the core inside of its memory.
+inline PyArrayObject* as_array(py::handle object, std::int32_t format) {
+    if (!PyArray_Check(object.ptr())) {
+        throw py::type_error("_core takes ndarrays here");
+    }
+    auto* const array = reinterpret_cast<PyArrayObject*>(object.ptr());
+    nc_format_info info{};
+    info.size = sizeof info;
+    if (nc_format_get_info(format, &info) != NC_OK || PyArray_ITEMSIZE(array) != info.storage_bytes) {
+        throw py::value_error("_core: the item size does not fit the format");
+    }
+    return array;
+}
 
 // nc_cast, without the GIL if there is enough to do.
 inline nc_status cast(const nc_array& x, const nc_array& out, const nc_cast_options& options, nc_error* error,

@@ -3,9 +3,9 @@
 // that is not exactly this, and any call the core refuses, goes on unchanged to the Python function `slow`, which
 // checks, explains and raises.
 #include <atomic>
-#include <utility>
 
 #include "arrays.hpp"
+#include "entry.hpp"
 
 namespace narrowcast::python {
 namespace {
@@ -46,8 +46,6 @@ private:
 
 // What Python handed over at import. Made once and never freed: a call may still run while the interpreter ends.
 struct Entry {
-    static constexpr std::size_t type_numbers = 512; // numpy's own types, then up to 256 registered ones from 256 on
-
     PyMethodDef method{};
     PyObject* slow = nullptr;    // astype in Python
     PyObject* targets = nullptr; // dict: anything that may name a target -> format code; never changed again
@@ -56,7 +54,7 @@ struct Entry {
     PyObject* roundings = nullptr;
     PyObject* overflows = nullptr; // tuples of interned names, by code
     std::array<PyArray_Descr*, NC_FORMAT_LIMIT> results{};
-    std::array<std::int8_t, type_numbers> sources{}; // format code by numpy type number
+    Sources sources;
     PyObject* key_dtype = PyUnicode_InternFromString("dtype");
     PyObject* key_out = PyUnicode_InternFromString("out");
     PyObject* key_rounding = PyUnicode_InternFromString("rounding");
@@ -139,14 +137,6 @@ bool read_arguments(const Entry& entry, PyObject* const* args, Py_ssize_t nargs,
     return request.dtype != nullptr && request.options.threads >= 0;
 }
 
-std::int32_t source_format(const Entry& entry, PyArrayObject* x) noexcept {
-    const auto number = static_cast<std::size_t>(PyArray_TYPE(x));
-    if (number >= Entry::type_numbers || !PyArray_ISNOTSWAPPED(x)) {
-        return NC_FORMAT_INVALID;
-    }
-    return entry.sources[number];
-}
-
 std::int32_t target_format(const Entry& entry, PyObject* dtype) noexcept {
     if (const std::int32_t known = entry.known.find(dtype); known != NC_FORMAT_INVALID) {
         return known;
@@ -209,7 +199,7 @@ nc_status cast_strided(PyArrayObject* x, std::int32_t source, PyArrayObject* out
 // The new reference that astype returns; null without an exception set if `slow` has to look at the call.
 PyObject* convert(const Entry& entry, Request& request) noexcept {
     PyArrayObject* const x = request.x;
-    const std::int32_t source = source_format(entry, x);
+    const std::int32_t source = entry.sources.find(x);
     if (source == NC_FORMAT_INVALID) {
         return nullptr;
     }
@@ -285,20 +275,9 @@ py::object make_astype(const py::str& text, const py::object& slow, const py::di
     for (const auto& [code, dtype] : results) {
         entry->results.at(code.cast<std::size_t>()) = reinterpret_cast<PyArray_Descr*>(dtype.inc_ref().ptr());
     }
-    for (const py::handle pair : sources) {
-        const auto [dtype, code] = pair.cast<std::pair<py::object, std::int8_t>>();
-        const auto number = static_cast<std::size_t>(reinterpret_cast<PyArray_Descr*>(dtype.ptr())->type_num);
-        if (number < Entry::type_numbers) { // others are found by slow
-            entry->sources[number] = code;
-        }
-    }
-    entry->method.ml_name = "astype";
-    entry->method.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&astype));
-    entry->method.ml_flags = METH_FASTCALL | METH_KEYWORDS;
-    entry->method.ml_doc = PyUnicode_AsUTF8(text.inc_ref().ptr());
+    entry->sources.read(sources);
     current_entry.store(entry, std::memory_order_release);
-    const py::str module("narrowcast");
-    return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&entry->method, nullptr, module.ptr()));
+    return make_function(entry->method, "astype", &astype, text);
 }
 
 } // namespace

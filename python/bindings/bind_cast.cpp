@@ -7,19 +7,6 @@
 namespace narrowcast::python {
 namespace {
 
-PyArrayObject* as_array(py::handle object, std::int32_t format) {
-    if (!PyArray_Check(object.ptr())) {
-        throw py::type_error("_core takes ndarrays here");
-    }
-    auto* const array = reinterpret_cast<PyArrayObject*>(object.ptr());
-    nc_format_info info{};
-    info.size = sizeof info;
-    if (nc_format_get_info(format, &info) != NC_OK || PyArray_ITEMSIZE(array) != info.storage_bytes) {
-        throw py::value_error("_core: the item size does not fit the format");
-    }
-    return array;
-}
-
 // What nc_error says of a cast that was refused.
 py::tuple refusal(nc_status status, const nc_error& error) {
     return py::make_tuple(static_cast<int>(status), error.reason, error.index, error.value, error.message);

@@ -18,15 +18,7 @@ public:
         if (object.is_none()) {
             return;
         }
-        if (!PyArray_Check(object.ptr())) {
-            throw py::type_error("_core takes ndarrays here");
-        }
-        auto* const array = reinterpret_cast<PyArrayObject*>(object.ptr());
-        nc_format_info info{};
-        info.size = sizeof info;
-        if (nc_format_get_info(format, &info) != NC_OK || PyArray_ITEMSIZE(array) != info.storage_bytes) {
-            throw py::value_error(std::string("_core: the item size of ") + name + " does not fit its format");
-        }
+        PyArrayObject* const array = as_array(object, format);
         if (written && !PyArray_ISWRITEABLE(array)) {
             throw py::value_error(std::string(name) + " is read-only");
         }

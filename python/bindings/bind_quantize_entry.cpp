@@ -121,13 +121,12 @@ PyObject* convert(const Entry& entry, Request request, const Plan& plan) noexcep
         request.scale = plan.held_scale.ptr();
         request.zero_point = plan.held_zero.ptr();
     }
-    const auto number = static_cast<std::size_t>(PyArray_TYPE(request.x));
+    const std::int32_t source = entry.sources.find(request.x);
     const std::int32_t threads = request.threads >= 0 ? request.threads
                                  : plan.threads >= 0  ? plan.threads
                                                       : default_thread_count();
     const bool given = request.scale != nullptr;
-    if (number >= Entry::type_numbers || !PyArray_ISNOTSWAPPED(request.x) || entry.sources[number] == 0 ||
-        threads < 0 || (!given && !plan.computed) || (given && request.out == nullptr) ||
+    if (source == NC_FORMAT_INVALID || threads < 0 || (!given && !plan.computed) || (given && request.out == nullptr) ||
         (request.zero_point != nullptr) != (given && !plan.zero_dtype.is_none())) {
         return nullptr;
     }
@@ -155,8 +154,8 @@ PyObject* convert(const Entry& entry, Request request, const Plan& plan) noexcep
                 has_room(request, arrays);
     }
     const char* const name = isa != nullptr && isa != Py_None ? PyUnicode_AsUTF8(isa) : nullptr;
-    taken = taken && run(plan, given ? plan.given : *plan.computed, request, entry.sources[number], shapes, arrays,
-                         threads, name) == NC_OK;
+    taken = taken &&
+            run(plan, given ? plan.given : *plan.computed, request, source, shapes, arrays, threads, name) == NC_OK;
     Py_XDECREF(isa);
     if (!taken) {
         Py_CLEAR(result);
@@ -235,20 +234,9 @@ py::object make_quantize(const py::str& text, const py::object& slow, const py::
     entry->spec_type = spec_type.inc_ref().ptr();
     entry->array_type = array_type.inc_ref().ptr();
     entry->isa = isa.inc_ref().ptr();
-    for (const py::handle pair : sources) {
-        const auto [dtype, code] = pair.cast<std::pair<py::object, std::int8_t>>();
-        const auto number = static_cast<std::size_t>(reinterpret_cast<PyArray_Descr*>(dtype.ptr())->type_num);
-        if (number < Entry::type_numbers) { // others are found by slow
-            entry->sources[number] = code;
-        }
-    }
-    entry->method.ml_name = "quantize";
-    entry->method.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&quantize));
-    entry->method.ml_flags = METH_FASTCALL | METH_KEYWORDS;
-    entry->method.ml_doc = PyUnicode_AsUTF8(text.inc_ref().ptr());
+    entry->sources.read(sources);
     current_entry.store(entry, std::memory_order_release);
-    const py::str module("narrowcast");
-    return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&entry->method, nullptr, module.ptr()));
+    return make_function(entry->method, "quantize", &quantize, text);
 }
 
 } // namespace

@@ -9,19 +9,6 @@
 namespace narrowcast::python {
 namespace {
 
-PyArrayObject* as_array(py::handle object, std::int32_t format) {
-    if (!PyArray_Check(object.ptr())) {
-        throw py::type_error("_core takes ndarrays here");
-    }
-    auto* const array = reinterpret_cast<PyArrayObject*>(object.ptr());
-    nc_format_info info{};
-    info.size = sizeof info;
-    if (nc_format_get_info(format, &info) != NC_OK || PyArray_ITEMSIZE(array) != info.storage_bytes) {
-        throw py::value_error("_core: the item size does not fit the format");
-    }
-    return array;
-}
-
 bool unscale(const py::sequence& arrays, float inv_scale, std::int32_t threads, const char* isa) {
     std::deque<ArrayView> views; // does not move what it holds
     std::vector<nc_array> x;

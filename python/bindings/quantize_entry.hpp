@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "arrays.hpp"
+#include "entry.hpp"
 #include "quantize.hpp"
 
 namespace narrowcast::python {
@@ -26,14 +27,12 @@ struct Plan {
 
 // What Python handed over at import. Made once and never freed: a call may still run while the interpreter ends.
 struct Entry {
-    static constexpr std::size_t type_numbers = 512; // numpy's own types, then up to 256 registered ones from 256 on
-
     PyMethodDef method{};
     PyObject* slow = nullptr;
     PyObject* spec_type = nullptr;
     PyObject* array_type = nullptr; // QuantizedArray
     PyObject* isa = nullptr;        // ContextVar of use_isa
-    std::array<std::int8_t, type_numbers> sources{};
+    Sources sources;
     PyObject* key_plan = PyUnicode_InternFromString("_plan");
     PyObject* key_spec = PyUnicode_InternFromString("spec");
     PyObject* key_out = PyUnicode_InternFromString("out");
