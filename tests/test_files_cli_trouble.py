@@ -271,12 +271,12 @@ def test_a_terminal_that_hangs_up(ignored, source, target, tmp_path):
 import os, signal, sys
 signal.signal(signal.SIGHUP, signal.{"SIG_IGN" if ignored else "SIG_DFL"})
 from narrowcast import cli
-from narrowcast._files import stream
-do = stream._Worker.do
+from narrowcast._files import crew
+do = crew.Worker.do
 def hang_up(self, piece):
     os.kill(os.getpid(), signal.SIGHUP)
     return do(self, piece)
-stream._Worker.do = hang_up
+crew.Worker.do = hang_up
 sys.exit(cli.main(sys.argv[1:]))
 """
     words = [sys.executable, "-c", script, "cast", source, target, "--to", "float16", "--quiet"]

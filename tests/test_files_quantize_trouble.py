@@ -238,14 +238,14 @@ def test_an_interrupt_in_the_middle(model, out, monkeypatch):
 SLOW = """
 import os, signal, sys
 from narrowcast import cli
-from narrowcast._files import stream
-do, seen = stream._Worker.do, []
+from narrowcast._files import crew, stream
+do, seen = crew.Worker.do, []
 def killed(self, piece):
     seen.append(piece)
     if len(seen) == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
     return do(self, piece)
-stream._Worker.do = killed
+crew.Worker.do = killed
 stream.PIECE_BYTES = 4096
 sys.exit(cli.main(sys.argv[2:]))
 """

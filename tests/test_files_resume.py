@@ -274,8 +274,8 @@ def test_other_options_begin_anew(interrupted, model, out):
 SLOW = """
 import sys, time
 from narrowcast import cli
-from narrowcast._files import stream
-do, seen = stream._Worker.do, []
+from narrowcast._files import crew, stream
+do, seen = crew.Worker.do, []
 def slowly(self, piece):
     seen.append(piece)
     if len(seen) == 3:
@@ -283,7 +283,7 @@ def slowly(self, piece):
     if len(seen) >= 3:
         time.sleep(0.05)
     return do(self, piece)
-stream._Worker.do = slowly
+crew.Worker.do = slowly
 stream.PIECE_BYTES = 4096
 sys.exit(cli.main(sys.argv[1:]))
 """

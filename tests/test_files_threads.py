@@ -11,7 +11,7 @@ import pytest
 
 import files
 import narrowcast as nc
-from narrowcast._files import single, stream
+from narrowcast._files import crew, single, stream
 from narrowcast._files.options import CastOptions
 from narrowcast._files.positional import OpenFile
 
@@ -19,7 +19,7 @@ from narrowcast._files.positional import OpenFile
 @pytest.fixture
 def slow(monkeypatch):
     """Pieces that take a while in all threads but the first; returns those that are being done."""
-    busy, do = set(), stream._Worker.do
+    busy, do = set(), crew.Worker.do
 
     def slowly(self, piece):
         if threading.current_thread() is not threading.main_thread():
@@ -28,7 +28,7 @@ def slow(monkeypatch):
             busy.discard(piece)
         return do(self, piece)
 
-    monkeypatch.setattr(stream._Worker, "do", slowly)
+    monkeypatch.setattr(crew.Worker, "do", slowly)
     monkeypatch.setattr(stream, "PIECE_BYTES", 4096)
     return busy
 
@@ -62,7 +62,7 @@ def cast(source, target):
     with single.opened(source, None) as opened, target.open("wb+", buffering=0) as file:
         sink = opened.sink(file, single.targets_of(source, opened, options))
         try:
-            stream.cast_tensors(opened, sink, options, threads=3)
+            crew.run_tasks(opened, sink, stream.Casts(opened.tensors, sink.tensors, options), threads=3)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
 

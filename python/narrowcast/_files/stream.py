@@ -7,7 +7,7 @@ Which tensors are cast, and where the files are, is settled before.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Any, Final, NamedTuple
@@ -15,9 +15,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from narrowcast import _astype, _core, _formats
-from narrowcast._files.container import Sink, Source, Tensor
-from narrowcast._files.crew import Task, run_tasks
-from narrowcast._files.crew import Worker as _Worker
+from narrowcast._files.container import Tensor
+from narrowcast._files.crew import Task, Worker
 from narrowcast._files.options import CastOptions
 from narrowcast._files.report import TensorReport, printable
 from narrowcast._files.sums import Sums
@@ -27,38 +26,6 @@ from narrowcast._formats import Format
 PIECE_BYTES: Final = 1 << 21
 # Pieces begin at multiples of this many elements, so that packed codes begin at a byte.
 _ALIGNMENT: Final = 64
-
-
-def cast_tensors(
-    source: Source,
-    sink: Sink,
-    options: CastOptions,
-    *,
-    threads: int,
-    advance: Callable[[int], None] = lambda _: None,
-) -> list[TensorReport]:
-    """Cast every tensor of a source that the sink has in another format, and copy the others.
-
-    Parameters
-    ----------
-    source, sink : Source, Sink
-        The same tensors in the same order; the sink's formats say what becomes of them.
-    options : CastOptions
-        Rounding, overflow and random keys.
-    threads, advance
-        As in `run_tasks`.
-
-    Returns
-    -------
-    list of TensorReport
-        In the order of the source's tensors.
-
-    Raises
-    ------
-    OverflowError
-        With overflow "raise": the first value, in the order of the file, that the target cannot hold.
-    """
-    return run_tasks(source, sink, Casts(source.tensors, sink.tensors, options), threads=threads, advance=advance)
 
 
 class Casts:
@@ -86,7 +53,7 @@ class Unsurveyed:
         """See `crew.Task`."""
         return iter(())
 
-    def survey(self, worker: _Worker, start: int, number: int) -> None:
+    def survey(self, worker: Worker, start: int, number: int) -> None:
         """See `crew.Task`."""
 
 
@@ -108,7 +75,7 @@ class Copy(Unsurveyed):
         """See `crew.Task`; the units are bytes."""
         return cut(self.source.nbytes, PIECE_BYTES)
 
-    def do(self, worker: _Worker, start: int, number: int) -> tuple[int, None]:
+    def do(self, worker: Worker, start: int, number: int) -> tuple[int, None]:
         """See `crew.Task`."""
         worker.write(self.target, start, worker.read(self.source, start, number))
         return number, None
@@ -161,7 +128,7 @@ class _Cast(Unsurveyed):
             return iter([(0, self.source.size)])  # whole: its pieces are not contiguous
         return cut(self.source.size, self._route.step)
 
-    def do(self, worker: _Worker, start: int, number: int) -> tuple[int, Sums]:
+    def do(self, worker: Worker, start: int, number: int) -> tuple[int, Sums]:
         """See `crew.Task`."""
         if self._needs_c_order:
             parts = [self._cast(worker, x, first) for first, x in self._c_order_pieces(worker)]
@@ -174,7 +141,7 @@ class _Cast(Unsurveyed):
         """Whether elements do not lie in the order in which random words are counted."""
         return self.source.fortran and self._options.rounding == "stochastic"
 
-    def _read(self, worker: _Worker, start: int, count: int) -> np.ndarray[Any, Any]:
+    def _read(self, worker: Worker, start: int, count: int) -> np.ndarray[Any, Any]:
         bits = self._route.source_bits
         raw = worker.read(self.source, packed_bytes(start, bits), packed_bytes(count, bits))
         if bits < 8:
@@ -182,7 +149,7 @@ class _Cast(Unsurveyed):
             _core.unpack(packed, raw, bits, isa=worker.isa)
         return raw.view(self._route.dtype)
 
-    def _c_order_pieces(self, worker: _Worker) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
+    def _c_order_pieces(self, worker: Worker) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
         """Yield the elements of a Fortran-ordered tensor in C order; it is held in memory."""
         shape, size = self.source.shape, self._route.step
         pieces = [self._read(worker, start, number).copy() for start, number in cut(self.source.size, size)]
@@ -196,7 +163,7 @@ class _Cast(Unsurveyed):
                 yield start, block
                 start += block.size
 
-    def _cast(self, worker: _Worker, x: np.ndarray[Any, Any], start: int) -> Sums:
+    def _cast(self, worker: Worker, x: np.ndarray[Any, Any], start: int) -> Sums:
         """Cast elements `start`, ... and write them."""
         route, target = self._route, self._route.target
         rounding, overflow = self._modes

@@ -17,7 +17,7 @@ from narrowcast._formats import FormatLike
 from narrowcast._quant import fbgemm, params
 from narrowcast._quant.array import QuantizedArray
 from narrowcast._quant.boxes import Shape, block_of, count_boxes, guess_block
-from narrowcast._quant.passes import read_spec
+from narrowcast._quant.passes import read_spec, workers_of
 from narrowcast._quant.spec import Granularity, Options, QuantSpec
 from narrowcast._quant.target import TARGETS, Target, memory_of, name_of
 
@@ -139,7 +139,7 @@ def dequantize(
         key = (codes.shape, codes.dtype, scale.shape, scale.dtype, out.shape, out.dtype, dtype, shape)
         call = spec._calls.get(key)
         if call is not None and out.flags.writeable:
-            call.run(codes, scale, out, _config.get_num_threads() if spec.threads is None else spec.threads)
+            call.run(codes, scale, out, workers_of(spec, None))
             return out
     options = {
         "granularity": granularity or "tensor", "axis": axis, "group_size": group_size, "block_shape": block_shape,
@@ -155,9 +155,7 @@ def dequantize(
     prepared = read_spec(found if spec is None else spec, options)
     target, packed = prepared._resolved.target, prepared._resolved.packed
     row, _ = _formats.find_float(dtype, "dtype")
-    if threads is None:
-        threads = prepared.threads
-    workers = _config.get_num_threads() if threads is None else _config.check_threads(threads, "threads")
+    workers = workers_of(prepared, threads)
     if scale is None:
         if prepared.dialect != "fbgemm":
             raise ValueError(f"scale is None, and dialect is {prepared.dialect!r}; allowed are numbers and arrays")

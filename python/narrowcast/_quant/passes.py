@@ -54,6 +54,13 @@ def _is_default(value: Any, name: str) -> bool:
     return type(value) is type(default) and bool(value == default)
 
 
+def workers_of(spec: QuantSpec, threads: int | None) -> int:
+    """Return how many threads a call may use: its own argument, the spec's, or the default."""
+    if threads is not None:
+        return _config.check_threads(threads, "threads")
+    return _config.get_num_threads() if spec.threads is None else spec.threads
+
+
 class Call(NamedTuple):
     """One call: the values, in one dimension at least, and what is to become of them."""
 
@@ -67,9 +74,7 @@ class Call(NamedTuple):
     @classmethod
     def read(cls, x: Any, spec: QuantSpec, threads: int | None) -> Call:
         """Read the values and all that depends on their shape alone."""
-        if threads is None:
-            threads = spec.threads
-        workers = _config.get_num_threads() if threads is None else _config.check_threads(threads, "threads")
+        workers = workers_of(spec, threads)
         source = read(x, None)
         if source.kind == "masked" and np.ma.is_masked(x):
             raise ValueError("x has masked elements, which would count in ranges; fill them, as x.filled(0) does")

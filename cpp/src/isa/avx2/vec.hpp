@@ -105,7 +105,6 @@ template <class Both> NC_INLINE U fold_parts(U a, const Both& both) {
     return both(a, _mm256_permute2x128_si256(a, a, 1));
 }
 NC_INLINE void store_four(float* p, U a) { _mm_storeu_ps(p, _mm256_castps256_ps128(as_float(a))); }
-NC_INLINE M at_least(U a, U b) { return as_bits(_mm256_cmp_ps(as_float(a), as_float(b), _CMP_GE_OQ)); } // float32
 NC_INLINE M is_nan(U a) { return as_bits(_mm256_cmp_ps(as_float(a), as_float(a), _CMP_UNORD_Q)); }
 NC_INLINE M either(M a, M b) { return bor(a, b); }
 // float32 <-> integers: to an integral float32 and to an int32 (of what fits), ties to even; from an int32.

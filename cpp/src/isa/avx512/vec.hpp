@@ -104,7 +104,6 @@ template <class Both> NC_INLINE U fold_parts(U a, const Both& both) {
     return both(halves, _mm512_shuffle_i64x2(halves, halves, 0xb1));
 }
 NC_INLINE void store_four(float* p, U a) { _mm_storeu_ps(p, _mm512_castps512_ps128(as_float(a))); }
-NC_INLINE M at_least(U a, U b) { return _mm512_cmp_ps_mask(as_float(a), as_float(b), _CMP_GE_OQ); }
 NC_INLINE M is_nan(U a) { return _mm512_cmp_ps_mask(as_float(a), as_float(a), _CMP_UNORD_Q); }
 NC_INLINE M either(M a, M b) { return static_cast<M>(a | b); }
 NC_INLINE U round_even(U a) {

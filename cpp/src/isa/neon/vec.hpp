@@ -99,7 +99,6 @@ template <class Both> NC_INLINE U fold_quads(U a, U b, const Both& both) {
 }
 template <class Both> NC_INLINE U fold_parts(U a, const Both&) { return a; }
 NC_INLINE void store_four(float* p, U a) { vst1q_f32(p, as_float(a)); }
-NC_INLINE M at_least(U a, U b) { return vcgeq_f32(as_float(a), as_float(b)); }
 NC_INLINE M is_nan(U a) { return vmvnq_u32(vceqq_f32(as_float(a), as_float(a))); }
 NC_INLINE M either(M a, M b) { return vorrq_u32(a, b); }
 NC_INLINE U round_even(U a) { return as_bits(vrndnq_f32(as_float(a))); }
