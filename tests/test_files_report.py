@@ -9,7 +9,7 @@ import pytest
 import files
 import narrowcast as nc
 import oracle
-from narrowcast._files.sums import Sums
+from narrowcast._sums import Sums
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_json(tmp_path):
 def test_json_of_what_is_not_finite(tmp_path):
     """JSON knows neither infinities nor NaN, nor has a name that is no UTF-8 a place in it but as ASCII."""
     from narrowcast._files.report import CastReport, TensorReport
-    from narrowcast._files.sums import Sums
+    from narrowcast._sums import Sums
 
     sums = Sums(count=3, signal=math.inf, noise=math.inf)
     tensor = TensorReport("x", "float64", "float32", 3, 24, 12, math.nan, sums)

@@ -22,7 +22,7 @@ import numpy as np
 from narrowcast import _config
 from narrowcast._files.container import Sink, Source, Tensor
 from narrowcast._files.report import TensorReport
-from narrowcast._files.sums import Sums
+from narrowcast._sums import Sums
 
 
 class Task(Protocol):

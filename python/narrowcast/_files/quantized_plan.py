@@ -106,7 +106,7 @@ class QuantizeOptions:
             made: list[Task] = []
             for old, new in zip(source.tensors, becomes, strict=True):
                 targets = [next(following) for _ in new]
-                made.append(Copy(old, targets[0]) if new[0] is old else Quantize(old, targets, self))
+                made.append(Copy(old, targets[0]) if new[0] is old else self._task(old, targets))
             return made
 
         targets = [part for parts in becomes for part in parts]
@@ -134,6 +134,9 @@ class QuantizeOptions:
         named = [name.removesuffix(CODES) for name in meant if not is_linear(name)]
         config[KEY] = self.scheme.as_config(["Linear", *named], ignore)
         return True
+
+    def _task(self, source: Tensor, targets: Sequence[Tensor]) -> Quantize:
+        return Quantize(source, targets, self.scheme, self.calibration, self.scale_dtype)
 
     def _becomes(self, path: Path, source: Source) -> list[list[Tensor]]:
         """Return what takes the place of each tensor: itself alone if it is not quantized."""

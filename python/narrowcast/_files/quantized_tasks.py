@@ -10,11 +10,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from narrowcast import _config, _core, _formats
+from narrowcast import _core, _formats
 from narrowcast._files import stream
 from narrowcast._files.container import FileFormatError, Source, Tensor, check_range, shown
 from narrowcast._files.crew import Worker
@@ -22,19 +22,17 @@ from narrowcast._files.positional import OpenFile, open_regular
 from narrowcast._files.quantized import CODES, SCALE, SHAPE, WORDS, ZERO, Scheme
 from narrowcast._files.report import TensorReport
 from narrowcast._files.stream import Unsurveyed, cut, is_packed, packed_bytes
-from narrowcast._files.sums import Sums
 from narrowcast._quant.array import QuantizedArray
-from narrowcast._quant.calibrate import find_ranges
+from narrowcast._quant.call import Call
 from narrowcast._quant.collectors import Calibration
-from narrowcast._quant.dequantize import dequantize, read_codes
+from narrowcast._quant.dequantize import dequantize
+from narrowcast._quant.error import measure
 from narrowcast._quant.pack import pack, unpack
-from narrowcast._quant.params import choose, read_given
-from narrowcast._quant.passes import Call
+from narrowcast._quant.params import choose
 from narrowcast._quant.quantize import quantize
+from narrowcast._quant.ranges import find_ranges
 from narrowcast._quant.spec import QuantSpec
-
-if TYPE_CHECKING:
-    from narrowcast._files.quantized_plan import QuantizeOptions
+from narrowcast._sums import Sums
 
 Array = np.ndarray[Any, Any]
 
@@ -69,10 +67,17 @@ class Quantize:
 
     measured: Final = True
 
-    def __init__(self, source: Tensor, targets: Sequence[Tensor], options: QuantizeOptions) -> None:
-        self._source, self._options = source, options
+    def __init__(
+        self,
+        source: Tensor,
+        targets: Sequence[Tensor],
+        scheme: Scheme,
+        calibration: Calibration,
+        scale_dtype: str | None,
+    ) -> None:
+        self._source, self._scheme, self._calibration = source, scheme, calibration
         self._format = _formats.BY_NAME[str(source.format)]
-        self._spec = spec_of(options.scheme, calibration=options.calibration, scale_dtype=options.scale_dtype)
+        self._spec = spec_of(scheme, calibration=calibration, scale_dtype=scale_dtype)
         self._targets = targets
         module = source.name.removesuffix(CODES)
         self._parts = {target.name.removeprefix(module): target for target in targets}
@@ -86,7 +91,7 @@ class Quantize:
         return TensorReport(
             name=source.name,
             source_format=str(source.format),
-            target_format=str(self._options.scheme),
+            target_format=str(self._scheme),
             size=source.size,
             bytes_before=source.nbytes,
             bytes_after=sum(target.nbytes for target in self._targets),
@@ -95,11 +100,11 @@ class Quantize:
 
     @property
     def _is_plain(self) -> bool:
-        return self._options.calibration == Calibration()
+        return self._calibration == Calibration()
 
     def surveys(self) -> Iterator[tuple[int, int]]:
         """See `crew.Task`; the units are rows."""
-        if self._options.scheme.strategy != "tensor":
+        if self._scheme.strategy != "tensor":
             return iter(())
         # All calibrations but the plain one go through the values more than once, and hold them.
         return self.pieces() if self._is_plain else iter([(0, self._source.shape[0])])
@@ -115,14 +120,14 @@ class Quantize:
     def pieces(self) -> Iterator[tuple[int, int]]:
         """See `crew.Task`; the units are rows."""
         rows, _ = self._source.shape
-        return cut(rows, _step(self._options.scheme, self._source.nbytes // rows))
+        return cut(rows, _step(self._scheme, self._source.nbytes // rows))
 
     def do(self, worker: Worker, start: int, number: int) -> tuple[int, Sums]:
         """See `crew.Task`."""
-        scheme, parts = self._options.scheme, self._parts
+        scheme, parts = self._scheme, self._parts
         x = self._read(worker, start, number)
         if scheme.strategy == "tensor":
-            given = choose(self._spec, self._range[0], self._range[1], self._format)
+            given = choose(self._spec._resolved, self._range[0], self._range[1], self._format)
             q = quantize(x, self._spec, scale=given.scale, zero_point=given.zero)
         else:
             q = quantize(x, self._spec)
@@ -136,7 +141,7 @@ class Quantize:
         return x.nbytes, _measured(x, q, scheme)
 
     def _write_scales(self, worker: Worker, start: int, scale: Array, zero: Array | None) -> None:
-        scheme, parts = self._options.scheme, self._parts
+        scheme, parts = self._scheme, self._parts
         high = scheme.block_shape[0] if scheme.block_shape else 1
         _write_rows(worker, parts[SCALE], start // high, scale)
         if start == 0 and SHAPE in parts:
@@ -158,13 +163,8 @@ class Quantize:
 
 
 def _measured(x: Array, q: QuantizedArray, scheme: Scheme) -> Sums:
-    """Return what became of the values: `quantization_error` has no sums, which add up."""
-    call = Call.read(x, q.spec, 1)
-    codes, code_format, options = read_codes(q, x.shape)
-    used = read_given(q.spec, q.scale, q.zero_point, call.boxes, positive=False)
-    found = _core.quantization_error(
-        x, call.source.format.code, codes, code_format, *used.for_core(), call.block, options, _config.chosen_isa.get()
-    )
+    """Return what became of the values."""
+    found = measure(x, q)
     sums = Sums.from_core(found)
     if (lost := x.size - found[1]) > 0:  # NaN and infinities, of which only NaN may have a code: that of a float
         lost -= int(np.isnan(q.codes).sum()) if scheme.is_float else 0

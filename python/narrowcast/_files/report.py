@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from narrowcast._console import print_table
-from narrowcast._files.sums import Sums
+from narrowcast._sums import Sums
 
 _WORST: Final = 3
 

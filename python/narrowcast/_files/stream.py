@@ -19,8 +19,8 @@ from narrowcast._files.container import Tensor
 from narrowcast._files.crew import Task, Worker
 from narrowcast._files.options import CastOptions
 from narrowcast._files.report import TensorReport, printable
-from narrowcast._files.sums import Sums
 from narrowcast._formats import Format
+from narrowcast._sums import Sums
 
 # Bytes of the larger side of a piece: what is read and what is made of it stay in a core's caches.
 PIECE_BYTES: Final = 1 << 21

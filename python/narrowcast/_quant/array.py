@@ -5,11 +5,12 @@ A tuple with a few attributes; nothing is computed here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-if TYPE_CHECKING:
-    from narrowcast._formats import DType, FormatLike
-    from narrowcast._quant.spec import QuantSpec
+from narrowcast._formats import DType, FormatLike
+from narrowcast._quant.dequantize import dequantize
+from narrowcast._quant.fbgemm import split_given
+from narrowcast._quant.spec import QuantSpec
 
 
 class _Parts(NamedTuple):
@@ -68,8 +69,6 @@ class QuantizedArray(_Parts):
         threads : int, optional
             As in `quantize`.
         """
-        from narrowcast._quant.dequantize import dequantize
-
         codes, scale, zero_point, spec = self
         return dequantize(codes, scale, zero_point, dtype=dtype, spec=spec, shape=self.shape, out=out, threads=threads)
 
@@ -101,8 +100,6 @@ class QuantizedArray(_Parts):
 def _remake(parts: tuple[Any, Any, Any, QuantSpec], attributes: dict[str, Any]) -> QuantizedArray:
     fused = attributes.get("fused")
     if fused is not None:
-        from narrowcast._quant.fbgemm import split_given
-
         parts = (*split_given(fused, parts[3]._resolved.target), parts[3])
     made = QuantizedArray(*parts)
     made.__dict__.update(attributes)

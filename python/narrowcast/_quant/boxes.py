@@ -7,37 +7,92 @@ many dimensions. Nothing here looks at a value.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from narrowcast._quant.spec import QuantSpec
+from narrowcast._quant.checks import check_choice, read_extent, read_index
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Shape: TypeAlias = tuple[int, ...]
+Granularity: TypeAlias = Literal["tensor", "row", "channel", "group", "block"]
+
+GRANULARITIES: Final = ("tensor", "row", "channel", "group", "block")
 
 
-def block_of(spec: QuantSpec, shape: Shape) -> Shape:
-    """Return the extents of the boxes of a spec in an array of this shape; 0 where a box is all of an empty axis."""
-    if not shape or spec.granularity == "tensor":
-        return shape
-    ones = (1,) * len(shape)
-    if spec.granularity == "row":
-        return (*ones[:-1], shape[-1])
-    if spec.granularity == "channel":
-        assert spec.axis is not None
-        kept = find_axes(spec.axis, len(shape))
-        return tuple(1 if i in kept else extent for i, extent in enumerate(shape))
-    if spec.granularity == "group":
-        assert spec.group_size is not None
-        (along,) = find_axes(-1 if spec.axis is None else spec.axis, len(shape))
-        return tuple(max(min(spec.group_size, extent), 1) if i == along else 1 for i, extent in enumerate(shape))
-    assert spec.block_shape is not None
-    if len(shape) < 2:
-        raise ValueError(f"granularity is 'block', and x has shape {shape}; allowed are two dimensions or more")
-    rows, columns = (max(min(size, n), 1) for size, n in zip(spec.block_shape, shape[-2:], strict=True))
-    return (*ones[:-2], rows, columns)
+class Partition(NamedTuple):
+    """How arrays of any shape are divided into boxes: the arguments that say it, checked."""
+
+    granularity: Granularity
+    axis: int | tuple[int, ...] | None
+    group_size: int | None
+    block_shape: tuple[int, int] | None
+
+    @classmethod
+    def read(cls, granularity: Any, axis: Any, group_size: Any, block_shape: Any) -> Self:
+        """Take arguments, if they are possible and belong together."""
+        check_choice(granularity, GRANULARITIES, "granularity")
+        return cls(
+            granularity,
+            _read_axis(axis, granularity),
+            _read_group(group_size, granularity),
+            _read_block(block_shape, granularity),
+        )
+
+    def block(self, shape: Shape) -> Shape:
+        """Return the extents of the boxes in an array of this shape; 0 where a box is all of an empty axis."""
+        if not shape or self.granularity == "tensor":
+            return shape
+        ones = (1,) * len(shape)
+        if self.granularity == "row":
+            return (*ones[:-1], shape[-1])
+        if self.granularity == "channel":
+            assert self.axis is not None
+            kept = find_axes(self.axis, len(shape))
+            return tuple(1 if i in kept else extent for i, extent in enumerate(shape))
+        if self.granularity == "group":
+            assert self.group_size is not None
+            (along,) = find_axes(-1 if self.axis is None else self.axis, len(shape))
+            return tuple(max(min(self.group_size, extent), 1) if i == along else 1 for i, extent in enumerate(shape))
+        assert self.block_shape is not None
+        if len(shape) < 2:
+            raise ValueError(f"granularity is 'block', and x has shape {shape}; allowed are two dimensions or more")
+        rows, columns = (max(min(size, n), 1) for size, n in zip(self.block_shape, shape[-2:], strict=True))
+        return (*ones[:-2], rows, columns)
+
+
+def _read_axis(axis: Any, granularity: str) -> int | tuple[int, ...] | None:
+    if axis is None:
+        if granularity == "channel":
+            raise ValueError("axis is None; granularity='channel' needs an axis, or a tuple of axes")
+        return None
+    if granularity not in ("channel", "group"):
+        raise ValueError(f"axis is {axis!r}; allowed with granularity 'channel' and 'group' only")
+    if isinstance(axis, tuple | list):
+        if granularity == "group" or not axis:
+            raise ValueError(f"axis is {axis!r}, and granularity is {granularity!r}; allowed is an integer")
+        return tuple(read_index(one, "axis") for one in axis)
+    return read_index(axis, "axis")
+
+
+def _read_group(group_size: Any, granularity: str) -> int | None:
+    if granularity != "group":
+        if group_size is not None:
+            raise ValueError(f"group_size is {group_size!r}; allowed with granularity='group' only")
+        return None
+    if group_size is None:
+        raise ValueError("group_size is None; granularity='group' needs the number of elements of a group")
+    return read_extent(group_size, "group_size")
+
+
+def _read_block(given: Any, granularity: str) -> tuple[int, int] | None:
+    if granularity != "block":
+        if given is not None:
+            raise ValueError(f"block_shape is {given!r}; allowed with granularity='block' only")
+        return None
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise ValueError(f"block_shape is {given!r}; allowed with granularity='block' are two integers, as (128, 128)")
+    return read_extent(given[0], "block_shape[0]"), read_extent(given[1], "block_shape[1]")
 
 
 def find_axes(axis: int | Shape, ndim: int) -> Shape:

@@ -1,25 +1,24 @@
-"""choose_qparams, and the ranges of values that get codes, box by box.
+"""choose_qparams: scales and zero points alone, from values or from ranges.
 
-The rules of one histogram are in collectors.py; how a range becomes a scale and a zero point is the core's.
+How values become ranges is in ranges.py, how a range becomes a scale and a zero point the core's.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from narrowcast import _config, _core
-from narrowcast._arrays import Array, read
+from narrowcast._arrays import read
 from narrowcast._astype import astype
 from narrowcast._formats import FormatLike
-from narrowcast._quant import boxes, params
+from narrowcast._quant import params
+from narrowcast._quant.boxes import Granularity
+from narrowcast._quant.call import Call, read_spec
 from narrowcast._quant.checks import MOST
 from narrowcast._quant.collectors import Calibration
-from narrowcast._quant.spec import Granularity, QuantSpec
-
-if TYPE_CHECKING:
-    from narrowcast._quant.passes import Call
+from narrowcast._quant.passes import compute
+from narrowcast._quant.spec import QuantSpec
 
 
 class QParams(NamedTuple):
@@ -82,9 +81,6 @@ def choose_qparams(
     >>> scale, zero_point
     (array(1.9043529, dtype=float32), array(-5, dtype=int32))
     """
-    from narrowcast._quant.outputs import wrap_params
-    from narrowcast._quant.passes import Call, read_spec
-
     options = {
         "granularity": granularity, "axis": axis, "group_size": group_size, "block_shape": block_shape,
         "symmetric": symmetric, "qmin": qmin, "qmax": qmax, "calibration": calibration, "scale_dtype": scale_dtype,
@@ -96,15 +92,13 @@ def choose_qparams(
     if x is None:
         return _from_ranges(low, high, prepared)
     call = Call.read(x, prepared, threads)
-    found = call.compute()
+    found = compute(call)
     shape = call.boxes if call.source.array.ndim else ()
     is_tensor = call.source.kind == "tensor"
-    return QParams(*wrap_params(params.shown(prepared, found), shape, is_tensor))
+    return QParams(*params.wrap(params.shown(prepared._resolved, found), shape, is_tensor))
 
 
 def _from_ranges(low: Any, high: Any, spec: QuantSpec) -> QParams:
-    from narrowcast._quant.outputs import wrap_params
-
     first, last = read(low, None, "low"), read(high, None, "high")
     ends = []
     for name, one in (("low", first), ("high", last)):
@@ -126,59 +120,5 @@ def _from_ranges(low: Any, high: Any, spec: QuantSpec) -> QParams:
         raise ValueError("low is above high; allowed are ranges whose low is at most their high")
     shape = ends[0].shape
     least, most = (np.ascontiguousarray(end.reshape(shape or (1,))) for end in ends)
-    found = params.choose(spec, least, most, row)
-    return QParams(*wrap_params(params.shown(spec, found), shape, first.kind == "tensor"))
-
-
-def find_ranges(call: Call) -> tuple[Array, Array]:
-    """Return the smallest and the largest value that gets a code of its own, for each box."""
-    low, high = np.zeros(call.boxes, np.float32), np.zeros(call.boxes, np.float32)
-    if not call.array.size:
-        return low, high
-    calibration = call.spec.calibration
-    assert isinstance(calibration, Calibration)
-    if calibration.has_histogram:
-        _collect(call, calibration, low, high)
-        return low, high
-    _core.range(call.array, call.source.format.code, low, high, call.block, call.threads, _config.chosen_isa.get())
-    return _shrink(call, calibration, low, high) if calibration.method == "mse" else (low, high)
-
-
-def _collect(call: Call, calibration: Calibration, low: Array, high: Array) -> None:
-    """Ask a histogram of each box."""
-    from narrowcast._quant.passes import widen
-
-    symmetric = call.spec._resolved.symmetric
-    shape = call.array.shape
-    for box in np.ndindex(low.shape):
-        values = widen(call.array[boxes.slices(shape, call.block, box)]).ravel()
-        low[box], high[box] = calibration.collect(values[np.isfinite(values)], symmetric)
-
-
-def _shrink(call: Call, calibration: Calibration, low: Array, high: Array) -> tuple[Array, Array]:
-    """Shrink the range of each box in steps; keep the one whose codes are nearest to the values."""
-    from narrowcast._quant.passes import run_fake, widen
-
-    assert calibration.grid is not None
-    assert calibration.maxshrink is not None
-    assert calibration.norm is not None
-    x = widen(call.array)
-    finite = np.isfinite(x)
-    y = np.empty(call.array.shape, np.float32)
-    least = np.full(low.shape, np.inf)
-    chosen = np.ones(low.shape, np.float32)
-    for step in range(int(calibration.maxshrink * calibration.grid) + 1):
-        factor = np.float32(1 - step / calibration.grid)
-        used = params.choose(call.spec, low * factor, high * factor, call.source.format)
-        run_fake(call, used, y, params.FLOAT32.code)
-        error = np.abs(np.subtract(y, x, where=finite, out=np.zeros(x.shape)))
-        if calibration.norm == 2:
-            np.multiply(error, error, out=error)
-        else:
-            with np.errstate(over="ignore"):
-                np.power(error, calibration.norm, out=error)
-        for axis, size in enumerate(call.block):
-            error = np.add.reduceat(error, np.arange(0, error.shape[axis], size), axis=axis)
-        better = error < least
-        least[better], chosen[better] = error[better], factor
-    return low * chosen, high * chosen
+    found = params.choose(spec._resolved, least, most, row)
+    return QParams(*params.wrap(params.shown(spec._resolved, found), shape, first.kind == "tensor"))

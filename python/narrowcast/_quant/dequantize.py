@@ -6,7 +6,6 @@ was found of dtypes and shapes, but never of values, so that a call like an earl
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,11 +14,12 @@ from narrowcast import _config, _core, _formats, _torch
 from narrowcast._arrays import Array, read_out
 from narrowcast._formats import FormatLike
 from narrowcast._quant import fbgemm, params
-from narrowcast._quant.array import QuantizedArray
-from narrowcast._quant.boxes import Shape, block_of, count_boxes, guess_block
-from narrowcast._quant.passes import read_spec, workers_of
-from narrowcast._quant.spec import Granularity, Options, QuantSpec
-from narrowcast._quant.target import TARGETS, Target, memory_of, name_of
+from narrowcast._quant.boxes import Granularity, Shape, count_boxes, guess_block
+from narrowcast._quant.call import read_spec, workers_of
+from narrowcast._quant.codes import find_shape, read_codes, to_array
+from narrowcast._quant.resolved import Options
+from narrowcast._quant.spec import QuantSpec
+from narrowcast._quant.target import TARGETS, name_of
 
 _MOST_CALLS: Final = 64  # of different shapes and dtypes that a spec remembers
 
@@ -146,36 +146,36 @@ def dequantize(
         "layout": layout, "dialect": dialect,
     }  # fmt: skip
     is_tensor = _torch.is_tensor(codes)
-    array, found = _to_array(codes)
+    array, found = to_array(codes)
     guesses = granularity is None and not isinstance(spec, QuantSpec) and dialect not in ("fbgemm", "llm_int8")
     if dialect in ("fbgemm", "llm_int8") and granularity is None:
         options["granularity"] = "row"
     if spec is None and found not in TARGETS:
         raise TypeError(f"codes have dtype {found}, which does not say what they are; name it with spec=, as 'int4'")
     prepared = read_spec(found if spec is None else spec, options)
-    target, packed = prepared._resolved.target, prepared._resolved.packed
+    resolved = prepared._resolved
     row, _ = _formats.find_float(dtype, "dtype")
     workers = workers_of(prepared, threads)
     if scale is None:
-        if prepared.dialect != "fbgemm":
+        if not resolved.is_fused:
             raise ValueError(f"scale is None, and dialect is {prepared.dialect!r}; allowed are numbers and arrays")
-        array, scale, zero_point = fbgemm.split_given(array, target)
+        array, scale, zero_point = fbgemm.split_given(array, resolved.target)
         found = "uint8"
-    values_shape = _find_shape(array, prepared, shape)
-    array, code_format, options_for_core = _read_codes(array, found, prepared, values_shape)
+    values_shape = find_shape(array, resolved, shape)
+    array, code_format, options_for_core = read_codes(array, found, resolved, values_shape)
 
     whole = values_shape or (1,)
     if guesses:
         scales, _ = params.read_scale(scale, None)
         block = guess_block(whole, scales.shape)
     else:
-        block = block_of(prepared, whole)
-    used = params.read_given(prepared, scale, zero_point, count_boxes(whole, block), positive=False)
+        block = resolved.partition.block(whole)
+    used = params.read_given(resolved, scale, zero_point, count_boxes(whole, block), positive=False)
 
     result = np.empty(values_shape, row.dtype) if out is None else read_out(out, row, values_shape)
     if result.size:
         _core.dequantize(
-            array.reshape(whole) if not packed else array,
+            array.reshape(whole) if not resolved.packed else array,
             code_format,
             *used.for_core(),
             result.reshape(whole),
@@ -210,87 +210,3 @@ def _is_plain(codes: Array, array: Array, spec: QuantSpec, shape: Shape) -> bool
         and spec.layout in (None, "lsb")
         and np.may_share_memory(codes, array)
     )
-
-
-def shape_of(q: QuantizedArray) -> Shape:
-    """Return the shape of the values of a result."""
-    return _find_shape(_to_array(q.codes)[0], q.spec, None) if q.shape is None else q.shape
-
-
-def read_codes(q: QuantizedArray, shape: Shape) -> tuple[Array, int, Options]:
-    """Return the codes of a result as the core reads them, in this shape, their format and the options."""
-    array, found = _to_array(q.codes)
-    _find_shape(array, q.spec, shape_of(q))
-    array, code_format, options = _read_codes(array, found, q.spec, shape)
-    return array if options[8] else array.reshape(shape), code_format, options
-
-
-def _to_array(codes: Any) -> tuple[Array, str]:
-    array, name = memory_of(codes, "codes")
-    if name == "float4_e2m1fn_x2":  # torch's own bytes of two codes each
-        return array, "uint8"
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")), name
-
-
-def _find_shape(array: Array, spec: QuantSpec, shape: Any) -> Shape:
-    """Return the shape of the values, from an argument or from the codes."""
-    resolved = spec._resolved
-    bits = resolved.target.bits
-    if shape is not None:
-        try:
-            wanted = tuple(int(n.__index__()) for n in shape)
-        except (TypeError, AttributeError):
-            raise TypeError(f"shape is {shape!r}; allowed are tuples of integers") from None
-        if any(n < 0 for n in wanted):
-            raise ValueError(f"shape is {wanted}; allowed are tuples of integers from 0")
-    elif not resolved.packed:
-        return tuple(array.shape)
-    elif spec.layout not in (None, "lsb"):
-        from narrowcast._quant.layouts import plan
-
-        layout, dtype = (str(spec.layout), "layout"), (resolved.target.name, "spec")
-        return plan(layout, dtype, tuple(array.shape), (None, "axis"), packed=True).lines.shape
-    elif array.ndim == 0 or array.shape[-1] * 8 % bits:
-        raise ValueError("shape is None; these packed codes need the shape of the values")
-    else:
-        return (*array.shape[:-1], array.shape[-1] * 8 // bits)
-    if not resolved.packed:
-        fits = array.shape == wanted
-    elif spec.layout in (None, "lsb"):
-        whole = wanted or (1,)
-        fits = array.shape in ((*whole[:-1], resolved.target.items(whole[-1])), wanted)
-    else:
-        fits = True  # the layout's own rules, when they are unpacked
-    if not fits:
-        raise ValueError(f"shape is {wanted}, and codes of {resolved.target.name} have shape {array.shape}")
-    return wanted
-
-
-def _read_codes(array: Array, found: str, spec: QuantSpec, shape: Shape) -> tuple[Array, int, Options]:
-    """Return codes as the core reads them, their format and the options."""
-    resolved, target = spec._resolved, spec._resolved.target
-    if resolved.packed:
-        if spec.layout in (None, "lsb") and math.prod(shape[-1:]) * target.bits % 8 == 0:
-            if found != "uint8":
-                raise TypeError(f"codes have dtype {found}; allowed for packed {target.name} is uint8")
-            return np.atleast_1d(array), params.UINT8.code, resolved.given
-        from narrowcast._quant.layouts import find_layout, word_dtypes
-        from narrowcast._quant.pack import unpack
-
-        words = word_dtypes(find_layout(spec.layout or "lsb", "layout"))
-        if array.dtype not in words:
-            allowed = " and ".join(map(str, words))
-            raise TypeError(f"codes have dtype {found}; allowed in layout {spec.layout} are {allowed}")
-        array = np.asarray(unpack(array, target.name, shape=shape, layout=spec.layout or "lsb"))
-        found = name_of(array.dtype)
-    _check_dtype(array, found, target)
-    options = params.unpacked(resolved.given)
-    if target.is_float:
-        return array.view(target.dtype), target.format, options
-    return array.view(target.carrier), _formats.BY_DTYPE[target.carrier].code, options
-
-
-def _check_dtype(array: Array, found: str, target: Target) -> None:
-    allowed = tuple(dict.fromkeys((name_of(target.dtype), name_of(target.carrier))))
-    if found not in allowed or array.itemsize != target.carrier.itemsize:
-        raise TypeError(f"codes have dtype {found}; allowed for {target.name} are {', '.join(allowed)}")

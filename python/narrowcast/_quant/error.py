@@ -1,25 +1,25 @@
 """quantization_error and cast_error: what codes or a cast lost, as a few numbers.
 
-The sums are the core's; what they mean for one tensor after another is in _files/sums.py.
+The sums are the core's; what they mean for one tensor after another is in _sums.py.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from narrowcast import _config, _core, _formats
 from narrowcast._arrays import read
 from narrowcast._astype import Overflow, Rounding, read_modes
-from narrowcast._files.sums import Sums
 from narrowcast._formats import FormatLike
-from narrowcast._quant import params
 from narrowcast._quant.array import QuantizedArray
-from narrowcast._quant.dequantize import read_codes, shape_of
-from narrowcast._quant.passes import Call
+from narrowcast._quant.call import Call
+from narrowcast._quant.codes import find_shape, read_codes, to_array
+from narrowcast._quant.params import read_given
+from narrowcast._sums import Found, Sums
 
 _PIECE: Final = 1 << 16  # elements: what fits into a cache next to its cast
 
@@ -150,23 +150,31 @@ def quantization_error(x: Any, q: Any) -> ErrorStats:
     """
     if not isinstance(q, QuantizedArray):
         raise TypeError(f"q is a {type(q).__name__}; allowed is a QuantizedArray, as quantize returns it")
-    call = Call.read(x, q.spec, 1)
-    shape = shape_of(q)
+    return _total([measure(x, q)])
+
+
+def measure(x: Any, q: QuantizedArray) -> Found:
+    """Return what the core finds of values and the codes that were made of them: sums, which add up."""
+    call, resolved = Call.read(x, q.spec, 1), q.spec._resolved
+    codes, name = to_array(q.codes)
+    shape = find_shape(codes, resolved, q.shape)
     if call.source.array.shape != shape:
         raise ValueError(f"x has shape {call.source.array.shape}, and q is of {shape}; allowed is one shape")
     if not call.array.size:
-        return _total([])
+        return 0, 0, 0.0, 0.0, 0.0, 0.0, 0, 0, 0
     whole = call.array.shape
-    codes, code_format, options = read_codes(q, whole)
-    used = params.read_given(q.spec, q.scale, q.zero_point, call.boxes, positive=False)
-    isa = _config.chosen_isa.get()
-    found = _core.quantization_error(
-        call.array, call.source.format.code, codes, code_format, *used.for_core(), call.block, options, isa
+    codes, code_format, options = read_codes(codes, name, resolved, whole)
+    used = read_given(resolved, q.scale, q.zero_point, call.boxes, positive=False)
+    return _core.quantization_error(
+        call.array,
+        call.source.format.code,
+        codes if options[8] else codes.reshape(whole),
+        code_format,
+        *used.for_core(),
+        call.block,
+        options,
+        _config.chosen_isa.get(),
     )
-    return _total([found])
-
-
-Found: TypeAlias = tuple[int, int, float, float, float, float, int, int, int]
 
 
 def _total(parts: Iterable[Found]) -> ErrorStats:

@@ -12,8 +12,9 @@ import numpy as np
 
 from narrowcast import _torch
 from narrowcast._arrays import Array
-from narrowcast._formats import DType
+from narrowcast._formats import BY_NAME, DType
 from narrowcast._quant.boxes import Shape
+from narrowcast._quant.params import Params, wrap
 from narrowcast._quant.target import Target
 
 
@@ -56,13 +57,9 @@ def split(rows: Array, target: Target) -> FusedRows:
 
 def split_given(rows: Any, target: Target) -> tuple[Any, Any, Any]:
     """Return codes, scale and bias of fused rows that came in: views, but for numbers that no tensor can be one of."""
-    from narrowcast._formats import BY_NAME
-    from narrowcast._quant.outputs import wrap_params
-    from narrowcast._quant.params import Params
-
     is_tensor = _torch.is_tensor(rows)
     array, _ = _torch.to_array(rows, "codes") if is_tensor else (np.asarray(rows), "")
     parts = split(array, target)
     row = BY_NAME[parts.scale.dtype.name]
-    scale, bias = wrap_params(Params(parts.scale, row, parts.bias, row), parts.scale.shape, is_tensor)
+    scale, bias = wrap(Params(parts.scale, row, parts.bias, row), parts.scale.shape, is_tensor)
     return rows[..., : parts.codes.shape[-1]], scale, bias

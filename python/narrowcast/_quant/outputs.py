@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from narrowcast import _formats, _torch
 from narrowcast._arrays import Array
+from narrowcast._arrays import read_out as read_plain
 from narrowcast._formats import Format
 from narrowcast._quant import fbgemm, params
 from narrowcast._quant.array import QuantizedArray
 from narrowcast._quant.boxes import Shape
+from narrowcast._quant.call import Call, widen
+from narrowcast._quant.layouts import plan, word_dtypes
+from narrowcast._quant.pack import pack
 from narrowcast._quant.params import UINT8, Params
 from narrowcast._quant.target import memory_of, name_of
-
-if TYPE_CHECKING:
-    from narrowcast._quant.passes import Call
 
 _PATIENCE: Final = 10_000  # how long numpy may search for an element that two arrays share
 
@@ -41,14 +42,12 @@ class Outputs:
     is_packed_by_core: bool = False
     code_format: int = 0
     _unpacked: Array | None = None  # codes that are packed by another layout's rules afterwards
-    _call: Any = None
 
     def codes_for_core(self, call: Call) -> Array:
         """Return what the core writes codes into; anything that is not `codes` is brought there by `store`."""
-        self._call = call
         target = call.spec._resolved.target
         packed = call.spec._resolved.packed
-        self.is_packed_by_core = packed and call.spec.layout in (None, "lsb") and call.ends_on_byte
+        self.is_packed_by_core = packed and call.spec._resolved.layout == "lsb" and call.ends_on_byte
         if packed and not self.is_packed_by_core:
             self._unpacked = np.empty(call.array.shape, target.carrier)
         array = self.codes if self._unpacked is None else self._unpacked
@@ -64,8 +63,6 @@ class Outputs:
 
     def leave_out_columns(self, call: Call) -> Call:
         """Find the columns with large values; return a call in which these values are 0."""
-        from narrowcast._quant.passes import widen
-
         values = widen(call.array)
         with np.errstate(over="ignore"):  # beyond float16 only infinities are as large
             limit = widen(np.array(call.spec.threshold).astype(call.source.format.dtype))
@@ -74,9 +71,8 @@ class Outputs:
         array = np.where(large, np.float32(0), values)
         return call._replace(array=array, source=call.source._replace(format=params.FLOAT32))
 
-    def store(self, used: Params) -> None:
+    def store(self, used: Params, call: Call) -> None:
         """Bring everything to its place that the core has not put there."""
-        call = self._call
         spec = call.spec
         if self.columns is not None:
             assert self.codes is not None
@@ -84,15 +80,13 @@ class Outputs:
             if self.row_sums is not None:
                 self.row_sums[...] = self.codes.sum(axis=-1, dtype=np.int32)
         if self._unpacked is not None:
-            from narrowcast._quant.pack import pack
-
-            layout, dtype = spec.layout or "lsb", spec._resolved.target.name
-            made = pack(self._unpacked, dtype, layout=layout, pad=spec.dialect == "fbgemm", check=False)
+            layout, dtype = spec._resolved.layout, spec._resolved.target.name
+            made = pack(self._unpacked, dtype, layout=layout, pad=spec._resolved.is_fused, check=False)
             if self.codes is None:
                 self.codes = made
             else:
                 self.codes[...] = made.reshape(self.codes.shape)
-        used = params.shown(spec, used)
+        used = params.shown(spec._resolved, used)
         if self.scale is not None:
             self.scale[...] = used.scale
         if self.zero is not None and used.zero is not None:
@@ -102,10 +96,9 @@ class Outputs:
                 parts = fbgemm.split(self.fused, spec._resolved.target)
                 for part, made in ((parts.codes, self.codes), (parts.scale, self.scale), (parts.bias, self.zero)):
                     part[...] = made
-            self._tell(self.given)
+            self._tell(self.given, call)
 
-    def _tell(self, result: QuantizedArray) -> None:
-        call = self._call
+    def _tell(self, result: QuantizedArray, call: Call) -> None:
         result.shape, result.dtype = call.source.array.shape, call.source.format.dtype
         is_tensor = _torch.is_tensor(result.codes)
         if self.columns is not None:
@@ -129,12 +122,12 @@ class Outputs:
             assert self.scale is not None
             shown = used._replace(scale=self.scale, zero=self.zero)
         else:
-            shown = params.shown(call.spec, used)
-        scale, zero = wrap_params(shown, boxes, is_tensor)
+            shown = params.shown(resolved, used)
+        scale, zero = params.wrap(shown, boxes, is_tensor)
         result = QuantizedArray(codes, scale, zero, call.spec)
         if self.fused is not None:
             result.fused = _wrap(self.fused, "uint8", is_tensor)
-        self._tell(result)
+        self._tell(result, call)
         return result
 
 
@@ -142,52 +135,33 @@ def _wrap(array: Array, name: str, is_tensor: bool) -> Any:
     return _torch.from_array(array, name) if is_tensor else array
 
 
-def wrap_params(used: Params, shape: Shape, is_tensor: bool) -> tuple[Any, Any]:
-    """Return scale and zero point for the caller: in this shape, as tensors or as arrays."""
-    return _wrap_one(used.scale, used.scale_row, shape, is_tensor), _wrap_one(
-        used.zero, used.zero_row, shape, is_tensor
-    )
-
-
-def _wrap_one(array: Array | None, row: Format, shape: Shape, is_tensor: bool) -> Any:
-    if array is None:
-        return None
-    array = array if array.shape == shape else array.reshape(shape)
-    if is_tensor and any(stride % array.itemsize for stride in array.strides):
-        array = array.copy()  # a part of fused rows that no tensor can be a view of
-    return _wrap(array, name_of(row.dtype), is_tensor)
-
-
 def make(call: Call) -> Outputs:
     """Return new arrays for a call."""
     resolved, shape = call.spec._resolved, call.array.shape
     sums = np.zeros(shape[:-1], np.int32) if call.spec.row_sums else None
-    if call.spec.dialect == "fbgemm":
+    if resolved.is_fused:
         parts = fbgemm.allocate(shape, resolved.target)
         return Outputs(parts.codes, parts.scale, parts.bias, sums, parts.rows)
     if not resolved.packed:
         return Outputs(np.empty(shape, resolved.target.dtype), row_sums=sums)
     packed_shape, _ = _packed(call)
-    return Outputs(np.empty(packed_shape, np.uint8) if call.spec.layout == "lsb" else None, row_sums=sums)
+    return Outputs(np.empty(packed_shape, np.uint8) if resolved.layout == "lsb" else None, row_sums=sums)
 
 
 def _packed(call: Call) -> tuple[Shape, tuple[str, ...]]:
     """Return the shape of packed codes and the dtypes that they may have; refuse an axis that would need padding."""
     *outer, last = call.array.shape
-    spec, bits = call.spec, call.spec._resolved.target.bits
-    if spec.layout not in (None, "lsb"):
-        from narrowcast._quant.layouts import plan, word_dtypes
-
-        row, _, lines = plan(
-            (spec.layout, "layout"), (str(spec.dtype), "dtype"), call.array.shape, (None, "axis"), divides=True
-        )
+    resolved = call.spec._resolved
+    if resolved.layout != "lsb":
+        layout, dtype = (resolved.layout, "layout"), (resolved.target.name, "dtype")
+        row, _, lines = plan(layout, dtype, call.array.shape, (None, "axis"), divides=True)
         return lines.packed_shape, tuple(map(name_of, word_dtypes(row)))
-    if not call.ends_on_byte and spec.dialect != "fbgemm":
+    if not call.ends_on_byte and not resolved.is_fused:
         raise ValueError(
-            f"layout is {spec.layout!r}, and the last axis has {last} codes of {bits} bits, which do not end on a "
-            "byte; pad x, or leave out layout= and pack with pad=True"
+            f"layout is {resolved.layout!r}, and the last axis has {last} codes of {resolved.target.bits} bits, which "
+            "do not end on a byte; pad x, or leave out layout= and pack with pad=True"
         )
-    return (*outer, spec._resolved.target.items(last)), ("uint8",)
+    return (*outer, resolved.target.items(last)), ("uint8",)
 
 
 def read_out(out: Any, call: Call, given: Params | None) -> Outputs:
@@ -206,7 +180,7 @@ def read_out(out: Any, call: Call, given: Params | None) -> Outputs:
         sums = np.zeros(call.array.shape[:-1], np.int32)
         if out.row_sums is not None:
             sums = _read(out.row_sums, "out.row_sums", ("int32",), call, call.array.shape[:-1])
-    made = given or params.allocate(spec, call.source.format, call.boxes)
+    made = given or params.allocate(spec._resolved, call.source.format, call.boxes)
     needed = given is None or isinstance(out, QuantizedArray)
     found = Outputs(
         _read_codes(out[0], call),
@@ -286,6 +260,4 @@ def read_values_out(out: Any, call: Call) -> tuple[Array, Any]:
     if out is None:
         made = np.empty(shape, row.dtype)
         return made.reshape(call.array.shape), call.source.wrap(made, row)
-    from narrowcast._arrays import read_out as read_plain
-
     return read_plain(out, row, shape).reshape(call.array.shape), out

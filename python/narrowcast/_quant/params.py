@@ -1,4 +1,4 @@
-"""Scales and zero points: those that came with a call, read and checked, and the dtypes of those that are made."""
+"""Scales and zero points: those that came with a call, read and checked; those that are made; both for the caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from narrowcast._arrays import Array
 from narrowcast._astype import astype
 from narrowcast._formats import Format
 from narrowcast._quant.boxes import Shape, fit
-from narrowcast._quant.spec import MOST_ZERO, SCALE_DTYPES, Options, QuantSpec
+from narrowcast._quant.resolved import MOST_ZERO, SCALE_DTYPES, Resolved, unpacked
 from narrowcast._quant.target import name_of
 
 FLOAT32: Final = _formats.BY_NAME["float32"]
@@ -34,12 +34,11 @@ class Params(NamedTuple):
         return self.scale, self.scale_row.code, self.zero, self.zero_row.code
 
 
-def allocate(spec: QuantSpec, source: Format, boxes: Shape) -> Params:
-    """Return uninitialised arrays for the scales and zero points that a spec has computed for a source."""
-    resolved = spec._resolved
+def allocate(resolved: Resolved, source: Format, boxes: Shape) -> Params:
+    """Return uninitialised arrays for the scales and zero points that are computed for a source."""
     if resolved.scale is not None:
         row = resolved.scale
-    elif spec.dialect == "fbgemm":
+    elif resolved.is_fused:
         row = FLOAT32 if resolved.target.bits == 8 else FLOAT16
     elif resolved.dialect.steps == "source":
         row = resolved.compute or (source if source.name in _NARROW else FLOAT32)
@@ -48,23 +47,23 @@ def allocate(spec: QuantSpec, source: Format, boxes: Shape) -> Params:
     scale = np.empty(boxes, row.dtype)
     if not resolved.has_zero:
         return Params(scale, row)
-    zero_row = INT32 if not resolved.float_zero else row if spec.dialect == "fbgemm" else FLOAT32
+    zero_row = INT32 if not resolved.float_zero else row if resolved.is_fused else FLOAT32
     return Params(scale, row, np.empty(boxes, zero_row.dtype), zero_row)
 
 
-def read_given(spec: QuantSpec, scale: Any, zero_point: Any, boxes: Shape, positive: bool = True) -> Params:
-    """Return given scales and zero points, one for each box; without zero points, those of the spec's middle."""
-    array, row = read_scale(scale, None if spec._resolved.scale is None else spec._resolved.scale.name)
+def read_given(resolved: Resolved, scale: Any, zero_point: Any, boxes: Shape, positive: bool = True) -> Params:
+    """Return given scales and zero points, one for each box; without zero points, those of the middle code."""
+    array, row = read_scale(scale, None if resolved.scale is None else resolved.scale.name)
     array = fit(array, boxes, "scale")
     if positive:
         _check_positive(array, row)
     if zero_point is None:
-        if spec.dialect == "fbgemm":
+        if resolved.is_fused:
             raise ValueError("zero_point is None, and dialect is 'fbgemm'; allowed is the bias of each row")
-        zero = _default_zero(spec, boxes)
+        zero = _default_zero(resolved, boxes)
         return Params(array, row, zero, INT32)
-    zero, zero_row = read_zero(spec, zero_point)
-    return shown(spec, Params(array, row, fit(zero, boxes, "zero_point"), zero_row))
+    zero, zero_row = read_zero(resolved, zero_point)
+    return shown(resolved, Params(array, row, fit(zero, boxes, "zero_point"), zero_row))
 
 
 def read_scale(scale: Any, dtype: str | None) -> tuple[Array, Format]:
@@ -83,9 +82,8 @@ def read_scale(scale: Any, dtype: str | None) -> tuple[Array, Format]:
     return array, row
 
 
-def read_zero(spec: QuantSpec, zero_point: Any) -> tuple[Array, Format]:
+def read_zero(resolved: Resolved, zero_point: Any) -> tuple[Array, Format]:
     """Return zero points as int32 or, where the dialect has a float there, as float32."""
-    resolved = spec._resolved
     if resolved.target.is_float:
         raise ValueError(f"zero_point is given; allowed with integer codes only, and dtype is {resolved.target.name}")
     array, name = _to_array(zero_point, "zero_point")
@@ -96,7 +94,7 @@ def read_zero(spec: QuantSpec, zero_point: Any) -> tuple[Array, Format]:
         )
     if row is None or row.is_float or row.name == "bool":
         allowed = "integers and floats" if resolved.dialect.zero == "shift" else "integers"
-        raise TypeError(f"zero_point has dtype {name}; allowed with dialect {spec.dialect!r} are {allowed}")
+        raise TypeError(f"zero_point has dtype {name}; allowed with dialect {resolved.dialect.name!r} are {allowed}")
     if row.bits > 16 and array.size and not -MOST_ZERO <= int(array.min()) <= int(array.max()) <= MOST_ZERO:
         raise ValueError(
             f"zero_point is {_first(array, np.abs(array.astype(np.float64)) > MOST_ZERO)}; allowed are integers of up "
@@ -131,15 +129,15 @@ def _first(array: Array, wrong: Array) -> Any:
     return array[wrong].flat[0]
 
 
-def read_held(spec: QuantSpec) -> Params | None:
+def read_held(resolved: Resolved, scale: Any, zero_point: Any) -> Params | None:
     """Return the scales and zero points that a spec holds, one or a line of them; refuse what no call could use."""
-    if spec.scale is None:
+    if scale is None:
         return None
-    count = max(len(given) if isinstance(given, tuple) else 1 for given in (spec.scale, spec.zero_point))
-    used = read_given(spec, spec.scale, spec.zero_point, (count,))
+    count = max(len(given) if isinstance(given, tuple) else 1 for given in (scale, zero_point))
+    used = read_given(resolved, scale, zero_point, (count,))
     if count:
         x, row = np.zeros(count, np.float32), FLOAT32.code
-        options = unpacked(spec._resolved.given)
+        options = unpacked(resolved.given)
         _core.fake_quantize(x, row, *used.for_core(), np.empty_like(x), row, (1,), options, 1, None)
     return used
 
@@ -151,34 +149,44 @@ def spread_held(held: Params, boxes: Shape) -> Params:
     return held._replace(scale=scale, zero=zero)
 
 
-def _default_zero(spec: QuantSpec, boxes: Shape) -> Array | None:
-    """Return the zero points of scales that came without: the middle code if the spec is symmetric, else 0."""
-    resolved = spec._resolved
+def _default_zero(resolved: Resolved, boxes: Shape) -> Array | None:
+    """Return the zero points of scales that came without: the middle code if codes are symmetric, else 0."""
     if not resolved.has_zero:
         return None
     if not resolved.symmetric:
         return np.zeros(boxes, np.int32)
     one = np.ones(1, np.float32)
-    return np.full(boxes, choose(spec, -one, one, FLOAT32).zero, np.int32)
+    return np.full(boxes, choose(resolved, -one, one, FLOAT32).zero, np.int32)
 
 
-def choose(spec: QuantSpec, low: Array, high: Array, source: Format) -> Params:
-    """Return scales and zero points from ranges, by the rule of the spec's dialect."""
-    made = allocate(spec, source, low.shape)
-    _core.choose_qparams(low, high, source.code, *made.for_core(), spec._resolved.computed)
+def choose(resolved: Resolved, low: Array, high: Array, source: Format) -> Params:
+    """Return scales and zero points from ranges, by the rule of the dialect."""
+    made = allocate(resolved, source, low.shape)
+    _core.choose_qparams(low, high, source.code, *made.for_core(), resolved.computed)
     return made
 
 
-def shown(spec: QuantSpec, used: Params) -> Params:
+def shown(resolved: Resolved, used: Params) -> Params:
     """Return scales and zero points as the caller has them, or, given those, as the core has them.
 
     FBGEMM's bias is what the core adds to x, negated.
     """
-    if spec.dialect != "fbgemm" or used.zero is None or not used.zero_row.is_float:
+    if not resolved.is_fused or used.zero is None or not used.zero_row.is_float:
         return used
     return used._replace(zero=-used.zero)
 
 
-def unpacked(options: Options) -> Options:
-    """Return options by which the core writes and reads one code per item."""
-    return (*options[:8], 0, *options[9:])
+def wrap(used: Params, shape: Shape, is_tensor: bool) -> tuple[Any, Any]:
+    """Return scale and zero point for the caller: in this shape, as tensors or as arrays."""
+    return _wrap(used.scale, used.scale_row, shape, is_tensor), _wrap(used.zero, used.zero_row, shape, is_tensor)
+
+
+def _wrap(array: Array | None, row: Format, shape: Shape, is_tensor: bool) -> Any:
+    if array is None:
+        return None
+    array = array if array.shape == shape else array.reshape(shape)
+    if not is_tensor:
+        return array
+    if any(stride % array.itemsize for stride in array.strides):
+        array = array.copy()  # a part of fused rows that no tensor can be a view of
+    return _torch.from_array(array, name_of(row.dtype))

@@ -6,180 +6,64 @@ calibration, then scales, then codes. Where results go is in outputs.py.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
-
 from narrowcast import _config, _core
-from narrowcast._arrays import Array, Source, read
-from narrowcast._astype import astype
-from narrowcast._quant import calibrate, params
-from narrowcast._quant.boxes import Shape, block_of, count_boxes
-from narrowcast._quant.params import Params, unpacked
-from narrowcast._quant.spec import DEFAULTS, QuantSpec
-from narrowcast._quant.target import find_target
-
-if TYPE_CHECKING:
-    from narrowcast._quant.outputs import Outputs
+from narrowcast._arrays import Array
+from narrowcast._quant import params
+from narrowcast._quant.call import Call
+from narrowcast._quant.outputs import Outputs
+from narrowcast._quant.params import Params
+from narrowcast._quant.ranges import find_ranges
+from narrowcast._quant.resolved import unpacked
+from narrowcast._quant.spec import DEFAULTS
 
 
-def read_spec(spec: Any, options: dict[str, Any]) -> QuantSpec:
-    """Return a prepared spec as it is, or one made of a dtype and options; options that contradict are refused."""
-    if isinstance(spec, QuantSpec):
-        for name, value in options.items():
-            if value is not DEFAULTS[name] and not _is_default(value, name):
-                raise ValueError(
-                    f"{name} is {value!r}, and spec is a QuantSpec, which holds it; use spec.replace({name}=...)"
-                )
-        return spec
-    try:
-        return _make_spec(spec, **options)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return _make_spec.__wrapped__(spec, **options)
-
-
-@lru_cache(maxsize=256, typed=True)
-def _make_spec(spec: Any, **options: Any) -> QuantSpec:
-    find_target(spec, "spec")
-    return QuantSpec(spec, **options)
-
-
-def _is_default(value: Any, name: str) -> bool:
-    default = DEFAULTS[name]
-    if name == "calibration":
-        return bool(value == default.method)
-    return type(value) is type(default) and bool(value == default)
-
-
-def workers_of(spec: QuantSpec, threads: int | None) -> int:
-    """Return how many threads a call may use: its own argument, the spec's, or the default."""
-    if threads is not None:
-        return _config.check_threads(threads, "threads")
-    return _config.get_num_threads() if spec.threads is None else spec.threads
-
-
-class Call(NamedTuple):
-    """One call: the values, in one dimension at least, and what is to become of them."""
-
-    spec: QuantSpec
-    source: Source
-    array: Array
-    block: Shape
-    boxes: Shape
-    threads: int
-
-    @classmethod
-    def read(cls, x: Any, spec: QuantSpec, threads: int | None) -> Call:
-        """Read the values and all that depends on their shape alone."""
-        workers = workers_of(spec, threads)
-        source = read(x, None)
-        if source.kind == "masked" and np.ma.is_masked(x):
-            raise ValueError("x has masked elements, which would count in ranges; fill them, as x.filled(0) does")
-        if not source.format.is_float:
-            raise TypeError(
-                f"x has dtype {source.format.name}, an integer format; allowed are the float formats that "
-                "narrowcast.formats() lists"
-            )
-        _check_sums(spec, source.array.shape)
-        array = source.array if source.array.ndim else source.array.reshape(1)
-        block = block_of(spec, array.shape)
-        return cls(spec, source, array, block, count_boxes(array.shape, block), workers)
-
-    @property
-    def ends_on_byte(self) -> bool:
-        """Whether packed codes of the last axis fill their bytes."""
-        last: int = self.array.shape[-1]
-        return last * self.spec._resolved.target.bits % 8 == 0
-
-    def read_params(self, scale: Any, zero_point: Any) -> Params | None:
-        """Return the scales and zero points that came with the call or the spec; None if they are to be computed."""
-        if scale is None and zero_point is None:
-            held = self.spec._held
-            return None if held is None else params.spread_held(held, self.boxes)
-        if scale is None:
-            scale = self.spec.scale
-        if scale is not None:
-            return params.read_given(self.spec, scale, zero_point, self.boxes)
-        if zero_point is not None:
-            raise ValueError("zero_point is given, and scale is None; allowed with a given scale only")
-        return None
-
-    def quantize(self, given: Params | None, outputs: Outputs) -> Params:
-        """Write codes and row sums; return the scales and zero points."""
-        call, resolved = self, self.spec._resolved
-        if self.spec.threshold:
-            call = outputs.leave_out_columns(self)
-        codes = outputs.codes_for_core(self)
-        if not call.array.size:
-            return given or self.compute()
-        fused = given is None and call._is_one_pass(codes, outputs.row_sums is not None)
-        used = call.compute() if given is None and not fused else given
-        if used is None:
-            used = params.allocate(self.spec, self.source.format, self.boxes)
-        options = resolved.computed if fused else resolved.given
-        if not outputs.is_packed_by_core:
-            options = unpacked(options)
-        _core.quantize(
-            call.array,
-            call.source.format.code,
-            codes,
-            outputs.code_format,
-            *used.for_core(),
-            outputs.row_sums,
-            self.block,
-            options,
-            self.threads,
-            _config.chosen_isa.get(),
-        )
-        return used
-
-    def fake_quantize(self, given: Params | None, out: Array) -> None:
-        """Write the values that codes would stand for."""
-        if self.array.size:
-            run_fake(self, given or self.compute(), out, self.source.format.code)
-
-    def compute(self) -> Params:
-        """Return scales and zero points from the values, by the spec's calibration."""
-        low, high = calibrate.find_ranges(self)
-        return params.choose(self.spec, low, high, self.source.format)
-
-    def _is_one_pass(self, codes: Array, sums: bool) -> bool:
-        """Whether the core computes scales on its way: each box is a stretch of the last axis, or all there is."""
-        if self.spec.calibration != DEFAULTS["calibration"]:
-            return False
-        if all(extent == 1 for extent in self.block[:-1]):
-            return True
-        whole = self.block == self.array.shape and not sums
-        return bool(whole and self.array.flags.c_contiguous and codes.flags.c_contiguous)
-
-
-def _check_sums(spec: QuantSpec, shape: Shape) -> None:
-    """Refuse sums of codes that int32 may not hold."""
-    target = spec._resolved.target
-    if spec.row_sums and shape and shape[-1] * max(map(abs, target.ends)) >= 1 << 31:
-        raise ValueError(
-            f"row_sums is True, and the last axis has {shape[-1]} codes of {target.name}; int32 may not hold their sum"
-        )
-
-
-def run_fake(call: Call, used: Params, out: Array, out_format: int) -> None:
-    """Let the core put values onto the grid."""
-    _core.fake_quantize(
+def run(whole: Call, given: Params | None, outputs: Outputs) -> Params:
+    """Write codes and row sums; return the scales and zero points."""
+    call, resolved = whole, whole.spec._resolved
+    if call.spec.threshold:
+        call = outputs.leave_out_columns(whole)
+    codes = outputs.codes_for_core(whole)
+    if not call.array.size:
+        return given or compute(whole)
+    fused = given is None and _is_one_pass(call, codes, outputs.row_sums is not None)
+    used = compute(call) if given is None and not fused else given
+    if used is None:
+        used = params.allocate(resolved, whole.source.format, call.boxes)
+    options = resolved.computed if fused else resolved.given
+    if not outputs.is_packed_by_core:
+        options = unpacked(options)
+    _core.quantize(
         call.array,
         call.source.format.code,
+        codes,
+        outputs.code_format,
         *used.for_core(),
-        out,
-        out_format,
+        outputs.row_sums,
         call.block,
-        unpacked(call.spec._resolved.given),
+        options,
         call.threads,
         _config.chosen_isa.get(),
     )
+    return used
 
 
-def widen(array: Array) -> Array:
-    """Return values as float32."""
-    return array if array.dtype == np.float32 else np.asarray(astype(array, "float32"))
+def run_fake(call: Call, given: Params | None, out: Array) -> None:
+    """Write the values that codes would stand for."""
+    if call.array.size:
+        call.put_on_grid(given or compute(call), out, call.source.format.code)
+
+
+def compute(call: Call) -> Params:
+    """Return scales and zero points from the values, by the spec's calibration."""
+    low, high = find_ranges(call)
+    return params.choose(call.spec._resolved, low, high, call.source.format)
+
+
+def _is_one_pass(call: Call, codes: Array, sums: bool) -> bool:
+    """Whether the core computes scales on its way: each box is a stretch of the last axis, or all there is."""
+    if call.spec.calibration != DEFAULTS["calibration"]:
+        return False
+    if all(extent == 1 for extent in call.block[:-1]):
+        return True
+    whole = call.block == call.array.shape and not sums
+    return bool(whole and call.array.flags.c_contiguous and codes.flags.c_contiguous)

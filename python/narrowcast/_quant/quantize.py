@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from narrowcast._formats import FormatLike
+from narrowcast._quant.boxes import Granularity
+from narrowcast._quant.call import Call, read_spec
 from narrowcast._quant.collectors import Calibration
 from narrowcast._quant.outputs import make as make_outputs
 from narrowcast._quant.outputs import read_out, read_values_out
-from narrowcast._quant.passes import Call, read_spec
-from narrowcast._quant.spec import Granularity, QuantSpec
+from narrowcast._quant.passes import run, run_fake
+from narrowcast._quant.spec import QuantSpec
 
 
 def quantize(
@@ -146,8 +148,8 @@ def quantize(
     call = Call.read(x, read_spec(spec, options), threads)
     given = call.read_params(scale, zero_point)
     outputs = make_outputs(call) if out is None else read_out(out, call, given)
-    params = call.quantize(given, outputs)
-    outputs.store(params)
+    params = run(call, given, outputs)
+    outputs.store(params, call)
     return outputs.wrap(params, call) if out is None else out
 
 
@@ -219,5 +221,5 @@ def fake_quantize(
     call = Call.read(x, read_spec(spec, options), threads)
     given = call.read_params(scale, zero_point)
     values, result = read_values_out(out, call)
-    call.fake_quantize(given, values)
+    run_fake(call, given, values)
     return result

@@ -1,58 +1,40 @@
 """QuantSpec: everything that says how numbers become codes, checked once and then only read.
 
-What depends on the array (its shape, scales that came with it, where results go) is checked in each call, in boxes.py
-and quantize.py. What the dialects' words mean is the core's.
+What depends on the array (its shape, scales that came with it, where results go) is checked in each call. What the
+dialects' words mean is the core's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Final, Self
 
 from narrowcast import _config, _core, _formats
-from narrowcast._formats import Format, FormatLike
+from narrowcast._formats import FormatLike
+from narrowcast._quant.boxes import Granularity, Partition
 from narrowcast._quant.checks import (
     MOST,
     check_bool,
     check_choice,
     read_dtype,
-    read_extent,
     read_index,
     read_number,
     read_numbers,
     read_positive,
 )
 from narrowcast._quant.collectors import Calibration
-from narrowcast._quant.target import DIALECTS, LAYOUTS, LSB, Dialect, Target, find_target
+from narrowcast._quant.params import Params, read_held
+from narrowcast._quant.plan import make_plan
+from narrowcast._quant.resolved import SCALE_DTYPES, Options, Resolved
+from narrowcast._quant.target import DIALECTS, LAYOUTS, LSB, Target, find_target
 
-Granularity: TypeAlias = Literal["tensor", "row", "channel", "group", "block"]
-Options: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, float]
-
-GRANULARITIES: Final = ("tensor", "row", "channel", "group", "block")
-SCALE_DTYPES: Final = ("float32", "float16", "bfloat16", "float8_e8m0fnu")
 COMPUTE_DTYPES: Final = ("float32", "float16", "bfloat16")
-MOST_ZERO: Final = (1 << 24) - 1  # float32 holds these and every sum with a code
 
 # Dialects that are one form of quantization, and the codes that they make.
 _ONLY: Final[dict[str, tuple[str, ...]]] = {"fbgemm": ("uint8", "uint4", "uint2"), "llm_int8": ("int8",)}
 _ROWS_ONLY: Final = ("fbgemm", "llm_int8")
 _ABOVE_ZERO: Final = ("vllm", "quanto")  # a symmetric scale is the magnitude over the largest code
-
-
-class Resolved(NamedTuple):
-    """A spec as the calls read it."""
-
-    target: Target
-    dialect: Dialect
-    symmetric: bool
-    float_zero: bool  # zero points are floats, added to x or taken from it
-    has_zero: bool  # there are zero points at all
-    scale: Format | None  # None: as the dialect has it
-    compute: Format | None
-    packed: bool
-    given: Options  # with given scales
-    computed: Options  # with scales that the core computes in the same pass
 
 
 class _Prepared:
@@ -61,7 +43,7 @@ class _Prepared:
     __slots__ = ("_calls", "_held", "_plan", "_resolved")
     _resolved: Resolved
     _calls: dict[Any, Any]  # see dequantize.py
-    _held: Any  # scale and zero_point as Params
+    _held: Params | None  # scale and zero_point
     _plan: Any  # what the compiled entry reads; see plan.py
 
 
@@ -151,11 +133,10 @@ class QuantSpec(_Prepared):
     def __post_init__(self) -> None:
         target = find_target(self.dtype, "dtype")
         self._set("dtype", target.name)
-        check_choice(self.granularity, GRANULARITIES, "granularity")
+        partition = Partition.read(self.granularity, self.axis, self.group_size, self.block_shape)
+        for name, value in partition._asdict().items():
+            self._set(name, value)
         check_choice(self.dialect, tuple(DIALECTS), "dialect")
-        self._set("axis", _read_axis(self))
-        self._set("group_size", _read_group(self))
-        self._set("block_shape", _read_block(self))
         for name in ("qmin", "qmax"):
             self._set(name, _read_end(self, name, target))
         self._set("calibration", Calibration.read(self.calibration))
@@ -177,12 +158,10 @@ class QuantSpec(_Prepared):
         self._set("zero_point", read_numbers(self.zero_point, "zero_point"))
         if self.zero_point is not None and self.scale is None:
             raise ValueError(f"zero_point is {self.zero_point!r}, and scale is None; allowed with a given scale only")
-        self._set("_resolved", _resolve(self, target))
+        self._set("_resolved", _resolve(self, target, partition))
         self._set("_calls", {})
-        from narrowcast._quant import params, plan
-
-        self._set("_held", params.read_held(self))
-        self._set("_plan", plan.make_plan(self))
+        self._set("_held", read_held(self._resolved, self.scale, self.zero_point))
+        self._set("_plan", _make_plan(self))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -218,7 +197,15 @@ def _remake(dtype: str, changed: dict[str, Any]) -> QuantSpec:
     return QuantSpec(dtype, **changed)
 
 
-def _resolve(spec: QuantSpec, target: Target) -> Resolved:
+def _make_plan(spec: QuantSpec) -> Any:
+    """Return what the compiled entry reads, or None if only Python can do what the spec asks for."""
+    if spec.threshold or spec.row_sums:
+        return None
+    computes = spec.scale is None and spec.calibration == Calibration()
+    return make_plan(spec._resolved, spec._held, computes, spec.threads)
+
+
+def _resolve(spec: QuantSpec, target: Target, partition: Partition) -> Resolved:
     dialect = DIALECTS[spec.dialect]
     symmetric = _is_symmetric(spec, target)
     float_zero = dialect.zero == "shift" and not symmetric
@@ -249,7 +236,10 @@ def _resolve(spec: QuantSpec, target: Target) -> Resolved:
     )
     computed: Options = (*given[:9], 1, given[10])
     has_zero = not symmetric or not target.is_signed
-    return Resolved(target, dialect, symmetric, float_zero, has_zero, scale, compute, packed, given, computed)
+    return Resolved(
+        target, partition, dialect, symmetric, float_zero, has_zero, scale, compute, packed, spec.layout or "lsb",
+        given, computed,
+    )  # fmt: skip
 
 
 def _is_symmetric(spec: QuantSpec, target: Target) -> bool:
@@ -289,42 +279,6 @@ def _check_layout(spec: QuantSpec, target: Target) -> None:
         raise ValueError(
             f"layout is {spec.layout!r}, and dtype is {target.name}; this layout has no codes of {target.bits} bits"
         ) from None
-
-
-def _read_axis(spec: QuantSpec) -> int | tuple[int, ...] | None:
-    axis = spec.axis
-    if axis is None:
-        if spec.granularity == "channel":
-            raise ValueError("axis is None; granularity='channel' needs an axis, or a tuple of axes")
-        return None
-    if spec.granularity not in ("channel", "group"):
-        raise ValueError(f"axis is {axis!r}; allowed with granularity 'channel' and 'group' only")
-    if isinstance(axis, tuple | list):
-        if spec.granularity == "group" or not axis:
-            raise ValueError(f"axis is {axis!r}, and granularity is {spec.granularity!r}; allowed is an integer")
-        return tuple(read_index(one, "axis") for one in axis)
-    return read_index(axis, "axis")
-
-
-def _read_group(spec: QuantSpec) -> int | None:
-    if spec.granularity != "group":
-        if spec.group_size is not None:
-            raise ValueError(f"group_size is {spec.group_size!r}; allowed with granularity='group' only")
-        return None
-    if spec.group_size is None:
-        raise ValueError("group_size is None; granularity='group' needs the number of elements of a group")
-    return read_extent(spec.group_size, "group_size")
-
-
-def _read_block(spec: QuantSpec) -> tuple[int, int] | None:
-    given: Any = spec.block_shape
-    if spec.granularity != "block":
-        if given is not None:
-            raise ValueError(f"block_shape is {given!r}; allowed with granularity='block' only")
-        return None
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise ValueError(f"block_shape is {given!r}; allowed with granularity='block' are two integers, as (128, 128)")
-    return read_extent(given[0], "block_shape[0]"), read_extent(given[1], "block_shape[1]")
 
 
 def _read_end(spec: QuantSpec, name: str, target: Target) -> int | None:

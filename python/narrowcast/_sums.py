@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
+
+Found: TypeAlias = tuple[int, int, float, float, float, float, int, int, int]  # in one piece, by the core
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Sums:
     became_nan: int = 0
 
     @classmethod
-    def from_core(cls, found: tuple[int, int, float, float, float, float, int, int, int]) -> Self:
+    def from_core(cls, found: Found) -> Self:
         """Take what the core has found in one piece."""
         count, _, signal, noise, _, _, overflowed, zeroed, became_nan = found
         return cls(count, signal, noise, overflowed, zeroed, became_nan)
