@@ -8,7 +8,7 @@ import pytest
 
 import narrowcast as nc
 from narrowcast import cli
-from narrowcast._bench import compare, goals, measure_operations, operations, plan, results
+from narrowcast._bench import compare, goals, measure_operations, operations, plan, reference_operations, results
 
 TINY_OPERATIONS = ["bench", "--only", "quantize,dequantize,pack", "--sizes", "4Ki"]
 
@@ -88,14 +88,16 @@ def test_wrong_code_is_reported_and_not_timed(capsys, monkeypatch, section, when
 def test_expected_bits_of_operations():
     x = np.array([[-234.1, 0.05, 251.51, np.nan] * 1024], np.float32)
     rows = operations.Operation("quantize", "float32", "int8", "row")
-    codes, scale = operations.expected_quantized(rows, x, np.ones((1, 1), np.float32))
+    codes, scale = reference_operations.expected_quantized(rows, x, np.ones((1, 1), np.float32))
     assert scale.tolist() == [[float(np.float32(251.51 / 127))]]
     assert codes[0, :4].tolist() == [-118, 0, 127, -128]
     groups = operations.Operation("quantize", "float32", "int4", "group")
-    codes, scale = operations.expected_quantized(groups, np.float32([[0.0] * 128 + [7.5, -7.5, 1, 0] * 32]), scale)
+    codes, scale = reference_operations.expected_quantized(
+        groups, np.float32([[0.0] * 128 + [7.5, -7.5, 1, 0] * 32]), scale
+    )
     assert scale.tolist() == [[1, 1]]
     assert codes[0, [0, 64, 65]].tolist() == [0, 0x87, 0x01]
-    values = operations.expected_values(
+    values = reference_operations.expected_values(
         operations.Operation("dequantize", "int4", "bfloat16", "group"), codes, np.float32([[1, 0.3]])
     )
     assert values.shape == (1, 256)
@@ -104,8 +106,11 @@ def test_expected_bits_of_operations():
         pack = operations.Operation("pack", f"uint{bits}", "packed")
         unpack = operations.Operation("pack", "packed", f"uint{bits}")
         codes = np.uint8([1, 2, 3, 4, 5, 7, 7, 0] if bits == 3 else [1, 2, 3, 4, 5, 0, 0, 0])
-        assert operations.expected_codes(unpack, operations.expected_codes(pack, codes)).tolist() == codes.tolist()
-        assert operations.expected_codes(pack, codes).tolist() == packed
+        assert (
+            reference_operations.expected_codes(unpack, reference_operations.expected_codes(pack, codes)).tolist()
+            == codes.tolist()
+        )
+        assert reference_operations.expected_codes(pack, codes).tolist() == packed
 
 
 def test_a_token_is_timed():

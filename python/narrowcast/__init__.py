@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from narrowcast._quant.layouts import Layout, layouts
     from narrowcast._quant.pack import pack, repack, unpack
     from narrowcast._quant.quantize import fake_quantize
-    from narrowcast._quant.scaler import LossScaler, unscale
+    from narrowcast._quant.scaler import LossScaler
     from narrowcast._quant.spec import QuantSpec
+    from narrowcast._quant.unscale import unscale
 else:
     from narrowcast._astype import make_entry
 
@@ -62,7 +63,7 @@ _LATER = {
     "repack": "_quant.pack",
     "layouts": "_quant.layouts",
     "Layout": "_quant.layouts",
-    "unscale": "_quant.scaler",
+    "unscale": "_quant.unscale",
     "LossScaler": "_quant.scaler",
     "cast_file": "_files.entry",
     "load_file": "_files.memory",

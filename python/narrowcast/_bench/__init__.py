@@ -11,7 +11,8 @@ plan                 which casts are measured, at which sizes
 formats              item sizes and numpy dtypes of the formats
 inputs               values to time and values to check, and the one block of memory
 reference            expected bits, from numpy and ml_dtypes
-operations           quantize, dequantize, pack: which of them, and on what
+operations           quantize, dequantize, pack: which of them
+operation_work       on what: their buffers, the call, what must come of it
 reference_operations expected bits of these
 check                comparison by bits, NaN by class
 timing               turns, batches, best and spread

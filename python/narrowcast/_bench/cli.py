@@ -101,7 +101,19 @@ def _bench(args: argparse.Namespace) -> int:
     start = time.monotonic()
     import narrowcast as nc
 
-    from . import calls, goals, machine, measure, measure_operations, operations, peers, plan, report, results
+    from . import (
+        calls,
+        goals,
+        machine,
+        measure,
+        measure_operations,
+        operation_work,
+        operations,
+        peers,
+        plan,
+        report,
+        results,
+    )
     from .inputs import Memory
 
     filters = _filters(args)
@@ -132,7 +144,7 @@ def _bench(args: argparse.Namespace) -> int:
     nc.set_num_threads(1)
     try:
         if cases or planned:
-            memory = Memory(max([*map(_memory_of, cases), *map(operations.memory_of, planned)]))
+            memory = Memory(max([*map(_memory_of, cases), *map(operation_work.memory_of, planned)]))
             benches = measure.Bench(memory, found, effort), measure_operations.OperationBench(memory, found, effort)
             ordered = _in_order(cases, planned)
             _measure_all(*benches, ordered, result, start + (float("inf") if args.targets else _BUDGET_SECONDS[mode]))

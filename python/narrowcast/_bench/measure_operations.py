@@ -15,7 +15,8 @@ from .check import MismatchError
 from .formats import Array, short_size
 from .inputs import Memory
 from .measure import Effort
-from .operations import ROW, TOKEN, Operation, Work, difficult, sizes, work
+from .operation_work import Work, difficult, sizes, work
+from .operations import ROW, TOKEN, Operation
 from .peer import Cast
 from .peers import Found
 from .results import CallTime, PeerTime, Row

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from .formats import Array
-from .operations import GROUP, LARGE, Operation, Work
+from .operation_work import Work
+from .operations import GROUP, LARGE, Operation
 from .peer import Cast
 
 FBGEMM = "fbgemm"

@@ -6,15 +6,11 @@ matter here, and no code is shared with the package.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import ml_dtypes
 import numpy as np
 
 from .formats import Array
-
-if TYPE_CHECKING:
-    from .operations import Operation
+from .operations import Operation
 
 _SMALLEST_NORMAL = 2.0**-126
 
