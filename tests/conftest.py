@@ -68,3 +68,12 @@ def no_threads_left(monkeypatch):
     monkeypatch.delenv("NARROWCAST_NUM_THREADS", raising=False)
     yield
     nc.set_num_threads(1)
+
+
+@pytest.fixture
+def no_settling(monkeypatch):
+    """Ranks that a test runs one after the other do not wait for the records of others, which are there or never come.
+
+    Processes that it starts do; what the wait is for is in test_files_directory.py.
+    """
+    monkeypatch.setattr("narrowcast._files.job._SETTLE_SECONDS", 0.0)

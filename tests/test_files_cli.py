@@ -13,6 +13,8 @@ import files
 import narrowcast as nc
 from narrowcast import cli
 
+pytestmark = pytest.mark.usefixtures("no_settling")
+
 
 def example(folder):
     tensors = {

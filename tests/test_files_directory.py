@@ -14,6 +14,9 @@ import pytest
 
 import files
 import narrowcast as nc
+from narrowcast._files import job
+
+pytestmark = pytest.mark.usefixtures("no_settling")
 
 INDEX = "model.safetensors.index.json"
 MANIFEST = "narrowcast.json"
@@ -164,9 +167,8 @@ def test_stochastic_does_not_depend_on_shards(tmp_path, out):
 
 
 @pytest.mark.parametrize("world", [1, 2, 7, 11])
-def test_ranks_one_after_the_other(world, model, out, monkeypatch):
+def test_ranks_one_after_the_other(world, model, out):
     """Every file is done by one rank; the last one to come puts the directory in its place."""
-    monkeypatch.setattr("narrowcast._files.job._SETTLE_SECONDS", 0.0)
     nc.cast_file(model, out / "whole", "float16")
     ranks = np.random.default_rng(world).permutation(world).tolist()
     seen = []
@@ -180,8 +182,27 @@ def test_ranks_one_after_the_other(world, model, out, monkeypatch):
     assert files.names(out) == ["new", "whole"]
 
 
-@pytest.mark.parametrize("launcher", ["options", "torchrun", "slurm"])
-@pytest.mark.parametrize("world", [2, 7])
+def test_records_that_show_late(model, out, monkeypatch):
+    """The last rank waits for what another machine has written and the file system does not show at once."""
+    done = nc.cast_file(model, out / "new", "float16", rank=1, world=2)
+    assert not done.complete
+    record, looks = job.Job.record, []
+
+    def late(self, item):
+        found = record(self, item)
+        if found is None or len(looks) == 40:
+            return found
+        looks.append(item.path)
+        return None
+
+    monkeypatch.setattr(job, "_SETTLE_SECONDS", 60.0)
+    monkeypatch.setattr(job.Job, "record", late)
+    assert nc.cast_file(model, out / "new", "float16", rank=0, world=2).complete
+    assert len(looks) == 40
+    assert files.names(out) == ["new"]
+
+
+@pytest.mark.parametrize(("world", "launcher"), [(7, "options"), (2, "torchrun"), (2, "slurm")])
 def test_ranks_at_the_same_time(world, launcher, model, out):
     """Processes, as launchers start them."""
     nc.cast_file(model, out / "whole", "float16")

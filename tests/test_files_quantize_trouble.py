@@ -18,6 +18,8 @@ from narrowcast import cli
 from narrowcast._files import single
 from test_files_memory import ALLOWED, CHILD
 
+pytestmark = pytest.mark.usefixtures("no_settling")
+
 
 @pytest.fixture
 def model(tmp_path):

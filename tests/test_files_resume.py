@@ -18,6 +18,8 @@ import files
 import narrowcast as nc
 from narrowcast._files import single
 
+pytestmark = pytest.mark.usefixtures("no_settling")
+
 KILLS = 50
 
 # A process that forks one cast after the other and kills each after a random time; a fork costs a millisecond, an

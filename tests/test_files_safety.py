@@ -19,6 +19,8 @@ import files
 import narrowcast as nc
 from narrowcast._files.atomic import write_bytes
 
+pytestmark = pytest.mark.usefixtures("no_settling")
+
 NOBODY = 65534
 KINDS = pytest.mark.parametrize("kind", files.KINDS)
 

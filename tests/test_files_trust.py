@@ -9,6 +9,8 @@ import pytest
 import files
 import narrowcast as nc
 
+pytestmark = pytest.mark.usefixtures("no_settling")
+
 INDEX = "model.safetensors.index.json"
 MANIFEST = "narrowcast.json"
 NOBODY = 65534

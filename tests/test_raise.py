@@ -14,8 +14,16 @@ WORDS = {"finite": "beyond", "infinite": "no infinity", "nan": "no NaN", "zero":
 
 
 @functools.lru_cache(8)
-def reasons_for(src, dst, rounding):
-    return oracle.refusals(src, cases.codes_for(src, dst), dst, rounding)
+def what_is_refused(src, dst, rounding):
+    """What the oracle accepts, what it becomes, and three codes of each kind that it refuses."""
+    codes = cases.codes_for(src, dst)
+    reasons = oracle.refusals(src, codes, dst, rounding)
+    good = reasons == ""
+    refused = {}
+    for reason in sorted(set(reasons.tolist()) - {""}):
+        bad = codes[reasons == reason]
+        refused[reason] = (bad[0], bad[bad.size // 2], bad[-1])
+    return codes[good], cases.expected(src, dst, rounding)[good], refused
 
 
 def refused(x, dst, **options):
@@ -39,22 +47,16 @@ def refused(x, dst, **options):
 )
 def test_what_is_refused(src, dst, isa):
     """Arrays of what the oracle accepts are cast; then each kind of thing it refuses is planted among them."""
-    codes = cases.codes_for(src, dst)
     for rounding in ("nearest_even", "toward_zero", "up"):
-        reasons = reasons_for(src, dst, rounding)
-        good = codes[reasons == ""]
+        good, wanted, bad = what_is_refused(src, dst, rounding)
         if good.size == 0:
             continue
         good = np.resize(good, max(300, good.size))
         got = nc.astype(cases.array(src, good), dst, overflow="raise", rounding=rounding)
-        assert np.array_equal(
-            got.view(oracle.storage_dtype(dst)), np.resize(cases.expected(src, dst, rounding)[reasons == ""], good.size)
-        )
+        assert np.array_equal(got.view(oracle.storage_dtype(dst)), np.resize(wanted, good.size))
         x = np.resize(good, 300)
-        for reason in set(reasons) - {""}:
-            bad = codes[reasons == reason]
-            for i, code in enumerate((bad[0], bad[bad.size // 2], bad[-1])):
-                place = (37, 131, 299)[i]
+        for reason, chosen in bad.items():
+            for place, code in zip((37, 131, 299), chosen, strict=True):
                 planted = x.copy()
                 planted[place] = code
                 planted[place::97] = code
