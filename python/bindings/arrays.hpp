@@ -83,6 +83,8 @@ void bind_astype(py::module_& module);
 void bind_pack(py::module_& module);
 void bind_unscale(py::module_& module);
 void bind_quantize(py::module_& module);
+void bind_quantize_plan(py::module_& module);
 void bind_quantize_entry(py::module_& module);
+void bind_dequantize_entry(py::module_& module);
 
 } // namespace narrowcast::python

@@ -10,51 +10,15 @@
 namespace narrowcast::python {
 namespace {
 
-// Format codes by the address of what names them: the names, dtypes and types that Python's table holds, which live as
-// long as it does. Open addressing, filled once; a name that was not interned, or an equal dtype, is not found here.
-class Known {
-public:
-    void add(PyObject* key, std::int32_t code) noexcept {
-        std::size_t slot = first_slot(key);
-        while (keys_[slot] != nullptr) {
-            slot = (slot + 1) % slots;
-        }
-        if (2 * ++count_ <= slots) { // chains stay short and end; what does not fit is found in the dict
-            keys_[slot] = key;
-            codes_[slot] = static_cast<std::int8_t>(code);
-        }
-    }
-    [[nodiscard]] std::int32_t find(const PyObject* key) const noexcept {
-        for (std::size_t slot = first_slot(key); keys_[slot] != nullptr; slot = (slot + 1) % slots) {
-            if (keys_[slot] == key) {
-                return codes_[slot];
-            }
-        }
-        return NC_FORMAT_INVALID;
-    }
-
-private:
-    static constexpr std::size_t slots = 256;
-    static std::size_t first_slot(const PyObject* key) noexcept {
-        const auto address = reinterpret_cast<std::uintptr_t>(key);
-        return (address >> 4 ^ address >> 12) % slots; // objects are 16 bytes apart at least
-    }
-    std::array<const PyObject*, slots> keys_{};
-    std::array<std::int8_t, slots> codes_{};
-    std::size_t count_ = 0;
-};
-
 // What Python handed over at import. Made once and never freed: a call may still run while the interpreter ends.
 struct Entry {
     PyMethodDef method{};
-    PyObject* slow = nullptr;    // astype in Python
-    PyObject* targets = nullptr; // dict: anything that may name a target -> format code; never changed again
-    Known known;                 // the same, by address
-    PyObject* isa = nullptr;     // ContextVar of use_isa
+    PyObject* slow = nullptr; // astype in Python
+    PyObject* isa = nullptr;  // ContextVar of use_isa
     PyObject* roundings = nullptr;
     PyObject* overflows = nullptr; // tuples of interned names, by code
-    std::array<PyArray_Descr*, NC_FORMAT_LIMIT> results{};
     Sources sources;
+    Targets targets;
     PyObject* key_dtype = PyUnicode_InternFromString("dtype");
     PyObject* key_out = PyUnicode_InternFromString("out");
     PyObject* key_rounding = PyUnicode_InternFromString("rounding");
@@ -83,16 +47,6 @@ std::int32_t position_of(PyObject* name, PyObject* names) noexcept {
     return -1;
 }
 
-// A small count given as a plain int; -1 if it is anything else.
-std::int32_t small_count(PyObject* value) noexcept {
-    if (!PyLong_CheckExact(value)) {
-        return -1;
-    }
-    int overflow = 0;
-    const long count = PyLong_AsLongAndOverflow(value, &overflow);
-    return overflow == 0 && count >= 0 && count <= NPY_MAX_INT16 ? static_cast<std::int32_t>(count) : -1;
-}
-
 bool read_keyword(const Entry& entry, PyObject* name, PyObject* value, Request& request) noexcept {
     if (name == entry.key_out) {
         request.out = value == Py_None ? nullptr : value;
@@ -107,10 +61,7 @@ bool read_keyword(const Entry& entry, PyObject* name, PyObject* value, Request& 
         return request.options.rounding >= 0;
     }
     if (name == entry.key_threads) {
-        if (value != Py_None) {
-            request.options.threads = small_count(value);
-        }
-        return request.options.threads >= 0;
+        return read_threads(value, request.options.threads);
     }
     if (name == entry.key_dtype && request.dtype == nullptr) {
         request.dtype = value;
@@ -135,20 +86,6 @@ bool read_arguments(const Entry& entry, PyObject* const* args, Py_ssize_t nargs,
         }
     }
     return request.dtype != nullptr && request.options.threads >= 0;
-}
-
-std::int32_t target_format(const Entry& entry, PyObject* dtype) noexcept {
-    if (const std::int32_t known = entry.known.find(dtype); known != NC_FORMAT_INVALID) {
-        return known;
-    }
-    PyObject* const code = PyDict_GetItemWithError(entry.targets, dtype);
-    if (code == nullptr) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError)) { // not hashable; slow says it better
-            PyErr_Clear();
-        }
-        return NC_FORMAT_INVALID;
-    }
-    return static_cast<std::int32_t>(PyLong_AsLong(code));
 }
 
 // out, if it is an array of x's shape that holds the result's dtype or its bits as unsigned integers.
@@ -203,11 +140,11 @@ PyObject* convert(const Entry& entry, Request& request) noexcept {
     if (source == NC_FORMAT_INVALID) {
         return nullptr;
     }
-    const std::int32_t target = target_format(entry, request.dtype);
+    const std::int32_t target = entry.targets.find(request.dtype);
     if (target == NC_FORMAT_INVALID) {
         return nullptr;
     }
-    PyArray_Descr* const descr = entry.results[static_cast<std::size_t>(target)];
+    PyArray_Descr* const descr = entry.targets.dtype(target);
     const int layout = PyArray_FLAGS(x) & (NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_F_CONTIGUOUS);
     PyArrayObject* out = nullptr;
     if (request.out != nullptr) {
@@ -219,18 +156,15 @@ PyObject* convert(const Entry& entry, Request& request) noexcept {
     if (out == nullptr) {
         return nullptr;
     }
-    PyObject* isa = nullptr;
-    if (PyContextVar_Get(entry.isa, nullptr, &isa) < 0) {
+    const ChosenIsa isa(entry.isa);
+    if (!isa.known()) {
         Py_DECREF(out);
         return nullptr;
     }
-    if (isa != nullptr && isa != Py_None) {
-        request.options.isa = PyUnicode_AsUTF8(isa);
-    }
+    request.options.isa = isa.name();
     const bool same_layout = (PyArray_FLAGS(out) & layout) != 0;
     const nc_status status = same_layout ? cast_contiguous(x, source, out, target, request.options)
                                          : cast_strided(x, source, out, target, request.options);
-    Py_XDECREF(isa);
     if (status != NC_OK) {
         Py_DECREF(out);
         return nullptr;
@@ -265,17 +199,11 @@ py::object make_astype(const py::str& text, const py::object& slow, const py::di
                        const py::object& isa) {
     auto* const entry = new Entry;
     entry->slow = slow.inc_ref().ptr();
-    entry->targets = targets.inc_ref().ptr();
     entry->isa = isa.inc_ref().ptr();
     entry->roundings = interned(roundings);
     entry->overflows = interned(overflows);
-    for (const auto& [name, code] : targets) {
-        entry->known.add(name.ptr(), code.cast<std::int32_t>());
-    }
-    for (const auto& [code, dtype] : results) {
-        entry->results.at(code.cast<std::size_t>()) = reinterpret_cast<PyArray_Descr*>(dtype.inc_ref().ptr());
-    }
     entry->sources.read(sources);
+    entry->targets.read(targets, results);
     current_entry.store(entry, std::memory_order_release);
     return make_function(entry->method, "astype", &astype, text);
 }

@@ -2,31 +2,21 @@
 // QuantSpec, scales that are computed per row, per group of the last axis or for all of it, or given as float32;
 // ndarrays as out=. It decides nothing: any call that is not exactly this, and any call the core refuses, goes on
 // unchanged to the Python function `slow`, which checks, explains and raises.
-#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstring>
 #include <optional>
-#include <utility>
 
 #include "quantize_entry.hpp"
 
 namespace narrowcast::python {
 namespace {
 
-constexpr const char* capsule_name = "narrowcast._core.QuantPlan";
-
 constinit std::atomic<const Entry*> current_entry{nullptr};
 
 bool read_keyword(const Entry& entry, PyObject* name, PyObject* value, Request& request) noexcept {
     if (name == entry.key_threads) {
-        if (value == Py_None) {
-            return true;
-        }
-        int overflow = 0;
-        const long count = PyLong_CheckExact(value) ? PyLong_AsLongAndOverflow(value, &overflow) : -1;
-        request.threads = overflow == 0 && count <= NPY_MAX_INT16 ? static_cast<std::int32_t>(count) : -1;
-        return request.threads >= 0;
+        return read_threads(value, request.threads);
     }
     PyObject** const place = name == entry.key_out          ? &request.out
                              : name == entry.key_scale      ? &request.scale
@@ -91,10 +81,10 @@ nc_status run(const Plan& plan, const nc_quantize_options& chosen, const Request
     options.isa = isa;
     options.block = shapes.block.data();
     const ArrayView x(request.x, source), codes(arrays.codes, plan.code_format);
-    ArrayView scale(arrays.scale, plan.scale_format);
+    ArrayView scale(arrays.scale, plan.making->scale_format);
     std::optional<ArrayView> zero;
     if (arrays.zero != nullptr) {
-        zero.emplace(arrays.zero, plan.zero_format);
+        zero.emplace(arrays.zero, plan.making->zero_format);
     }
     nc_array* const zeros = zero ? &zero->array : nullptr;
     if (request.scale != nullptr) { // in place of those of out=, which get them afterwards
@@ -114,25 +104,27 @@ nc_status run(const Plan& plan, const nc_quantize_options& chosen, const Request
 
 // The new reference that quantize returns; null without an exception set if `slow` has to look at the call.
 PyObject* convert(const Entry& entry, Request request, const Plan& plan) noexcept {
-    if (plan.held_scale) {
+    const Making& making = *plan.making;
+    if (making.held_scale) {
         if (request.scale != nullptr || request.zero_point != nullptr) {
             return nullptr; // which contradict each other
         }
-        request.scale = plan.held_scale.ptr();
-        request.zero_point = plan.held_zero.ptr();
+        request.scale = making.held_scale.ptr();
+        request.zero_point = making.held_zero.ptr();
     }
     const std::int32_t source = entry.sources.find(request.x);
     const std::int32_t threads = request.threads >= 0 ? request.threads
                                  : plan.threads >= 0  ? plan.threads
                                                       : default_thread_count();
     const bool given = request.scale != nullptr;
-    if (source == NC_FORMAT_INVALID || threads < 0 || (!given && !plan.computed) || (given && request.out == nullptr) ||
-        (request.zero_point != nullptr) != (given && !plan.zero_dtype.is_none())) {
+    if (source == NC_FORMAT_INVALID || threads < 0 || (!given && !making.computed) ||
+        (given && request.out == nullptr) ||
+        (request.zero_point != nullptr) != (given && !making.zero_dtype.is_none())) {
         return nullptr;
     }
-    Shapes shapes;
+    Shapes shapes(request.x);
     Arrays arrays;
-    if (!find_shapes(plan, request.x, shapes)) {
+    if (!shapes.find(plan)) {
         return nullptr;
     }
     PyObject* result = nullptr;
@@ -144,8 +136,8 @@ PyObject* convert(const Entry& entry, Request request, const Plan& plan) noexcep
     if (result == nullptr) {
         return nullptr;
     }
-    PyObject* isa = nullptr;
-    bool taken = PyContextVar_Get(entry.isa, nullptr, &isa) == 0;
+    const ChosenIsa isa(entry.isa);
+    bool taken = isa.known();
     if (taken && given) {
         taken = are_numbers<float>(request.scale, NPY_FLOAT32, arrays.scale,
                                    [](float scale) { return scale > 0 && std::isfinite(scale); }) &&
@@ -153,10 +145,8 @@ PyObject* convert(const Entry& entry, Request request, const Plan& plan) noexcep
                                                                      [](std::int32_t) { return true; })) &&
                 has_room(request, arrays);
     }
-    const char* const name = isa != nullptr && isa != Py_None ? PyUnicode_AsUTF8(isa) : nullptr;
-    taken = taken &&
-            run(plan, given ? plan.given : *plan.computed, request, source, shapes, arrays, threads, name) == NC_OK;
-    Py_XDECREF(isa);
+    taken = taken && run(plan, given ? plan.given : *making.computed, request, source, shapes, arrays, threads,
+                         isa.name()) == NC_OK;
     if (!taken) {
         Py_CLEAR(result);
     } else if (given) {
@@ -172,59 +162,14 @@ PyObject* quantize(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject*
     const Entry& entry = *current_entry.load(std::memory_order_acquire);
     Request request;
     if (read_arguments(entry, args, nargs, kwnames, request)) {
-        PyObject* const capsule = PyObject_GetAttr(request.spec, entry.key_plan);
-        PyObject* result = nullptr;
-        if (capsule != nullptr && PyCapsule_IsValid(capsule, capsule_name) != 0) {
-            result = convert(entry, request, *static_cast<const Plan*>(PyCapsule_GetPointer(capsule, capsule_name)));
-        }
-        Py_XDECREF(capsule);
+        py::object owner;
+        const Plan* const plan = find_plan(request.spec, entry.key_plan, owner);
+        PyObject* const result = plan != nullptr && plan->making ? convert(entry, request, *plan) : nullptr;
         if (result != nullptr || PyErr_Occurred() != nullptr) {
             return result;
         }
     }
     return PyObject_Vectorcall(entry.slow, args, static_cast<std::size_t>(nargs), kwnames);
-}
-
-py::object make_plan(const py::object& computed, const py::tuple& given, int granularity, std::int64_t group_size,
-                     std::int32_t threads, const py::object& code_dtype, std::int32_t code_format,
-                     const py::object& scale_dtype, std::int32_t scale_format, const py::object& zero_dtype,
-                     std::int32_t zero_format, const py::object& held_scale, const py::object& held_zero) {
-    if (granularity < 0 || granularity > 2 || (granularity == 2 && group_size < 1)) {
-        throw py::value_error("_core.QuantPlan: no such granularity");
-    }
-    auto* const plan = new Plan;
-    // Owned by the capsule from here on, whatever is thrown below.
-    py::object capsule = py::reinterpret_steal<py::object>(PyCapsule_New(plan, capsule_name, [](PyObject* held) {
-        delete static_cast<Plan*>(PyCapsule_GetPointer(held, capsule_name));
-    }));
-    if (!capsule) {
-        delete plan;
-        throw py::error_already_set();
-    }
-    if (!computed.is_none()) {
-        plan->computed = read_options(computed.cast<py::tuple>());
-    }
-    plan->given = read_options(given);
-    plan->granularity = static_cast<Granularity>(granularity);
-    plan->group_size = group_size;
-    plan->threads = threads;
-    plan->code_dtype = code_dtype;
-    plan->scale_dtype = scale_dtype;
-    plan->zero_dtype = zero_dtype;
-    plan->code_format = code_format;
-    plan->scale_format = scale_format;
-    plan->zero_format = zero_format;
-    if (!held_scale.is_none()) {
-        plan->held_scale = held_scale;
-        plan->held_zero = held_zero.is_none() ? py::object() : held_zero;
-    }
-    if (plan->given.layout != NC_LAYOUT_INVALID) {
-        nc_format_info info{};
-        info.size = sizeof info;
-        const bool is_float = nc_format_get_info(plan->given.format, &info) == NC_OK;
-        plan->packed_bits = is_float ? info.bits : plan->given.bits;
-    }
-    return capsule;
 }
 
 py::object make_quantize(const py::str& text, const py::object& slow, const py::object& spec_type,
@@ -241,9 +186,6 @@ py::object make_quantize(const py::str& text, const py::object& slow, const py::
 
 } // namespace
 
-void bind_quantize_entry(py::module_& module) {
-    module.def("QuantPlan", &make_plan);
-    module.def("make_quantize", &make_quantize);
-}
+void bind_quantize_entry(py::module_& module) { module.def("make_quantize", &make_quantize); }
 
 } // namespace narrowcast::python

@@ -16,5 +16,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     python::bind_pack(module);
     python::bind_unscale(module);
     python::bind_quantize(module);
+    python::bind_quantize_plan(module);
     python::bind_quantize_entry(module);
+    python::bind_dequantize_entry(module);
 }

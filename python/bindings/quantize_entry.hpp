@@ -1,29 +1,11 @@
-// What the units of quantize's hot entry share: what Python handed over, one call, and the arrays that go with it.
+// What the units of quantize's hot entry share: what Python handed over, one call, and its arrays.
 #pragma once
-
-#include <array>
-#include <optional>
 
 #include "arrays.hpp"
 #include "entry.hpp"
-#include "quantize.hpp"
+#include "plan.hpp"
 
 namespace narrowcast::python {
-
-enum class Granularity : std::int8_t { tensor, row, group };
-
-// What is always the same for a QuantSpec. It stands in the spec's slot `_plan`, in a capsule that frees it.
-struct Plan {
-    std::optional<nc_quantize_options> computed;
-    nc_quantize_options given{};
-    Granularity granularity = Granularity::tensor;
-    std::int64_t group_size = 0;
-    std::int32_t threads = -1;
-    py::object code_dtype, scale_dtype, zero_dtype; // zero_dtype None: there is none
-    std::int32_t code_format = 0, scale_format = 0, zero_format = 0;
-    std::int32_t packed_bits = 0;     // 0: not packed
-    py::object held_scale, held_zero; // arrays of one number that the spec has, for calls without; else null
-};
 
 // What Python handed over at import. Made once and never freed: a call may still run while the interpreter ends.
 struct Entry {
@@ -52,20 +34,12 @@ struct Request {
     std::int32_t threads = -1; // -1: not given
 };
 
-// The shapes that go with x: its boxes, their scales, its codes.
-struct Shapes {
-    int ndim = 0;
-    std::array<std::int64_t, NC_MAX_NDIM> x, block, boxes, codes;
-};
-
 struct Arrays {
     PyArrayObject *codes = nullptr, *scale = nullptr, *zero = nullptr;
 };
 
-// The shapes that go with x; false if there are none.
-bool find_shapes(const Plan& plan, PyArrayObject* x, Shapes& shapes) noexcept;
-
-// The arrays of out=, if they are what a new result would have. Borrowed.
+// The arrays of out=, if they are what a new result would have. Borrowed. As below, the plan is of a spec that quantize
+// can do.
 bool read_out(const Entry& entry, const Plan& plan, const Request& request, const Shapes& shapes,
               Arrays& arrays) noexcept;
 

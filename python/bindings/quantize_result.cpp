@@ -7,32 +7,6 @@
 namespace narrowcast::python {
 namespace {
 
-bool has_shape(PyArrayObject* array, const std::array<std::int64_t, NC_MAX_NDIM>& shape, int ndim) noexcept {
-    if (PyArray_NDIM(array) != ndim) {
-        return false;
-    }
-    for (int axis = 0; axis < ndim; ++axis) {
-        if (PyArray_DIM(array, axis) != shape[static_cast<std::size_t>(axis)]) {
-            return false;
-        }
-    }
-    return true;
-}
-
-// A writable native array of this dtype (or of its bits) and shape; null if it is anything else.
-PyArrayObject* usable(PyObject* object, const py::object& dtype, const std::array<std::int64_t, NC_MAX_NDIM>& shape,
-                      int ndim) noexcept {
-    if (!PyArray_CheckExact(object)) {
-        return nullptr;
-    }
-    auto* const array = reinterpret_cast<PyArrayObject*>(object);
-    const auto* const wanted = reinterpret_cast<PyArray_Descr*>(dtype.ptr());
-    const bool same_type = PyArray_TYPE(array) == wanted->type_num;
-    const bool fits =
-        same_type && PyArray_ISNOTSWAPPED(array) && PyArray_ISWRITEABLE(array) && has_shape(array, shape, ndim);
-    return fits ? array : nullptr;
-}
-
 // Whether a QuantizedArray already says that it is of x; else Python has to tell it so.
 bool says_so(const Entry& entry, PyObject* out, const Shapes& shapes, PyArrayObject* x) noexcept {
     PyObject* const dtype = PyObject_GetAttr(out, entry.key_dtype);
@@ -49,15 +23,7 @@ bool says_so(const Entry& entry, PyObject* out, const Shapes& shapes, PyArrayObj
     return same;
 }
 
-PyObject* new_array(const Shapes& shapes, const std::array<std::int64_t, NC_MAX_NDIM>& shape,
-                    const py::object& dtype) noexcept {
-    std::array<npy_intp, NC_MAX_NDIM> extents;
-    for (std::size_t axis = 0; axis < static_cast<std::size_t>(shapes.ndim); ++axis) {
-        extents[axis] = static_cast<npy_intp>(shape[axis]);
-    }
-    Py_INCREF(dtype.ptr()); // stolen by the next call
-    return PyArray_Empty(shapes.ndim, extents.data(), reinterpret_cast<PyArray_Descr*>(dtype.ptr()), 0);
-}
+PyArray_Descr* descr(const py::object& dtype) noexcept { return reinterpret_cast<PyArray_Descr*>(dtype.ptr()); }
 
 // Whether two arrays lie apart; what is between elements counts as theirs.
 bool lie_apart(PyArrayObject* a, PyArrayObject* b) noexcept {
@@ -76,33 +42,6 @@ bool lie_apart(PyArrayObject* a, PyArrayObject* b) noexcept {
 
 } // namespace
 
-bool find_shapes(const Plan& plan, PyArrayObject* x, Shapes& shapes) noexcept {
-    shapes.ndim = PyArray_NDIM(x);
-    if (shapes.ndim == 0 || PyArray_SIZE(x) == 0) {
-        return false;
-    }
-    const auto last = static_cast<std::size_t>(shapes.ndim - 1);
-    for (std::size_t axis = 0; axis <= last; ++axis) {
-        const std::int64_t extent = PyArray_DIM(x, static_cast<int>(axis));
-        shapes.x[axis] = shapes.codes[axis] = extent;
-        shapes.block[axis] = plan.granularity == Granularity::tensor ? extent : 1;
-        shapes.boxes[axis] = plan.granularity == Granularity::tensor ? 1 : extent;
-    }
-    if (plan.granularity != Granularity::tensor) {
-        const std::int64_t extent = shapes.x[last];
-        shapes.block[last] = plan.granularity == Granularity::row ? extent : plan.group_size;
-        shapes.boxes[last] = (extent - 1) / shapes.block[last] + 1;
-    }
-    if (plan.packed_bits != 0) {
-        const std::int64_t bits = shapes.x[last] % 8 * plan.packed_bits;
-        if (bits % 8 != 0) {
-            return false;
-        }
-        shapes.codes[last] = shapes.x[last] / 8 * plan.packed_bits + bits / 8;
-    }
-    return true;
-}
-
 bool read_out(const Entry& entry, const Plan& plan, const Request& request, const Shapes& shapes,
               Arrays& arrays) noexcept {
     PyObject* const out = request.out;
@@ -116,16 +55,18 @@ bool read_out(const Entry& entry, const Plan& plan, const Request& request, cons
     if (PyTuple_GET_SIZE(out) > 3 && PyTuple_GET_ITEM(out, 3) != request.spec) {
         return false; // codes of one spec would be read as another's, unless Python finds them equal
     }
-    arrays.codes = usable(PyTuple_GET_ITEM(out, 0), plan.code_dtype, shapes.codes, shapes.ndim);
-    arrays.scale = usable(PyTuple_GET_ITEM(out, 1), plan.scale_dtype, shapes.boxes, shapes.ndim);
-    PyObject* const zero = PyTuple_GET_ITEM(out, 2);
+    const auto part = [&](Py_ssize_t i, const py::object& dtype, const Shapes::Extents& shape) {
+        return usable(PyTuple_GET_ITEM(out, i), descr(dtype), shape, shapes.ndim, false);
+    };
+    arrays.codes = part(0, plan.code_dtype, shapes.codes);
+    arrays.scale = part(1, plan.making->scale_dtype, shapes.boxes);
     if (arrays.codes == nullptr || arrays.scale == nullptr) {
         return false;
     }
-    if (plan.zero_dtype.is_none()) {
-        return zero == Py_None;
+    if (plan.making->zero_dtype.is_none()) {
+        return PyTuple_GET_ITEM(out, 2) == Py_None;
     }
-    arrays.zero = usable(zero, plan.zero_dtype, shapes.boxes, shapes.ndim);
+    arrays.zero = part(2, plan.making->zero_dtype, shapes.boxes);
     return arrays.zero != nullptr;
 }
 
@@ -133,10 +74,11 @@ PyObject* new_result(const Entry& entry, const Plan& plan, const Request& reques
                      Arrays& arrays) noexcept {
     py::object codes, scale, zero = py::none(), shape, result;
     const auto steal = [](PyObject* object) { return py::reinterpret_steal<py::object>(object); };
-    codes = steal(new_array(shapes, shapes.codes, plan.code_dtype));
-    scale = steal(new_array(shapes, shapes.boxes, plan.scale_dtype));
-    if (!plan.zero_dtype.is_none()) {
-        zero = steal(new_array(shapes, shapes.boxes, plan.zero_dtype));
+    const Making& making = *plan.making;
+    codes = steal(new_array(shapes.codes, shapes.ndim, descr(plan.code_dtype)));
+    scale = steal(new_array(shapes.boxes, shapes.ndim, descr(making.scale_dtype)));
+    if (!making.zero_dtype.is_none()) {
+        zero = steal(new_array(shapes.boxes, shapes.ndim, descr(making.zero_dtype)));
     }
     shape = steal(PyTuple_New(shapes.ndim));
     if (!codes || !scale || !zero || !shape) {

@@ -155,6 +155,8 @@ def describe(function: Any) -> str:
     """Return the signature and documentation of a function as a builtin has them."""
     code, defaults = function.__code__, dict(function.__kwdefaults__ or {})
     names, positional = code.co_varnames, code.co_argcount
+    if names[0] == "self":
+        names = ("$self", *names[1:])
     before = names[positional - len(function.__defaults__ or ()) : positional]
     defaults |= dict(zip(before, function.__defaults__ or (), strict=True))
     only = code.co_posonlyargcount

@@ -294,26 +294,39 @@ def quantization_error(
 ) -> tuple[int, int, float, float, float, float, int, int, int]:
     """nc_quantization_error: what cast_error returns; overflowed counts what was clipped."""
 
+# What quantize needs beyond the rest: computed options (None: for Python), scale_dtype, scale_format, zero_dtype (None:
+# there are no zero points), zero_format, and held_scale and held_zero, arrays of one number that the spec itself has.
+_Making: TypeAlias = tuple[
+    _Options | None,
+    np.dtype[Any],
+    int,
+    np.dtype[Any] | None,
+    int,
+    _Array | None,
+    _Array | None,
+]
+
 def QuantPlan(  # noqa: N802
-    computed: _Options | None,
     given: _Options,
     granularity: int,
-    group_size: int,
+    extents: tuple[int, ...],
     threads: int,
     code_dtype: np.dtype[Any],
+    carrier: np.dtype[Any],
     code_format: int,
-    scale_dtype: np.dtype[Any],
-    scale_format: int,
-    zero_dtype: np.dtype[Any] | None,
-    zero_format: int,
-    held_scale: np.ndarray[Any, Any] | None,
-    held_zero: np.ndarray[Any, Any] | None,
+    asked_scale: int,
+    needs_zeros: bool,
+    takes_zeros: bool,
+    takes_float_zeros: bool,
+    making: _Making | None,
 ) -> object:
-    """What make_quantize's function needs to know of a QuantSpec, for its attribute _plan.
+    """What the entries of quantize and dequantize need to know of a QuantSpec, for its attribute _plan.
 
-    computed and given are the options of calls without and with a scale; computed None: the former are for Python.
-    granularity is 0 tensor, 1 row, 2 groups of group_size along the last axis. threads -1: the default. zero_dtype
-    None: there are no zero points. held_scale and held_zero: arrays of one number that the spec itself has.
+    given are the options of calls with a scale. granularity is 0 tensor, 1 row, 2 groups, with extents (size, axis),
+    3 channels, with extents as their axes, 4 blocks, with extents as their sides. threads -1: the default. carrier is
+    the builtin dtype that codes may also have. dequantize reads scales of the format asked_scale only (0: of all that
+    scales may have), and zero points, if takes_zeros, as int32 or, if takes_float_zeros, as float32 and float16;
+    needs_zeros: only with zero points. making None: quantize is for Python.
     """
 
 def make_quantize(
@@ -328,4 +341,24 @@ def make_quantize(
 
     text as in make_astype; sources are float formats only. array_type is made of (codes, scale, zero_point, spec) and
     gets the attributes shape and dtype.
+    """
+
+def make_dequantize(
+    text: str,
+    slow: Callable[..., Any],
+    spec_type: type,
+    targets: Mapping[object, int],
+    results: Mapping[int, np.dtype[Any]],
+    sources: Sequence[tuple[np.dtype[Any], int]],
+    isa: ContextVar[str | None],
+) -> Any:
+    """The fast entry: a builtin that does the calls of a QuantSpec with a _plan and hands every other one to slow.
+
+    text, targets and results as in make_astype; sources are the dtypes of scales and zero points.
+    """
+
+def make_dequantize_method(text: str, slow: Callable[..., Any], array_type: type) -> Any:
+    """The same as a method of array_type, a tuple of (codes, scale, zero_point, spec) with the attribute shape.
+
+    Only after make_dequantize.
     """

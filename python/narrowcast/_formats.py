@@ -133,6 +133,11 @@ def sources() -> list[tuple[DType, int]]:
     return [(dtype, BY_DTYPE[dtype].code) for dtype in (*builtin, *registered)]
 
 
+def float_sources() -> list[tuple[DType, int]]:
+    """Return those of the float formats."""
+    return [(dtype, code) for dtype, code in sources() if BY_DTYPE[dtype].is_float]
+
+
 def find(dtype: FormatLike, argument: str) -> tuple[Format, DType]:
     """Return the format that a dtype names, and the dtype of its arrays in the byte order that was asked for."""
     found = _find(dtype)

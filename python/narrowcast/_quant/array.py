@@ -5,10 +5,12 @@ A tuple with a few attributes; nothing is computed here.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from narrowcast import _core
+from narrowcast._astype import describe
 from narrowcast._formats import DType, FormatLike
-from narrowcast._quant.dequantize import dequantize
+from narrowcast._quant.dequantize_entry import dequantize
 from narrowcast._quant.fbgemm import split_given
 from narrowcast._quant.spec import QuantSpec
 
@@ -95,6 +97,12 @@ class QuantizedArray(_Parts):
         if self.fused is not None:  # codes, scale and bias would become copies
             parts = (None, None, None, self.spec)
         return _remake, (parts, dict(self.__dict__))
+
+
+if not TYPE_CHECKING:  # the compiled one, which hands on to that above what dequantize hands on
+    QuantizedArray.dequantize = _core.make_dequantize_method(
+        describe(QuantizedArray.dequantize), QuantizedArray.dequantize, QuantizedArray
+    )
 
 
 def _remake(parts: tuple[Any, Any, Any, QuantSpec], attributes: dict[str, Any]) -> QuantizedArray:

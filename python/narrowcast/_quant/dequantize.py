@@ -1,57 +1,24 @@
-"""dequantize: codes and scales back to values, whoever made them.
+"""dequantize: every call but the plain one of a prepared spec, which the compiled entry does alone.
 
-Codes in a layout other than the plain one are unpacked first; the rest is one call of the core. A spec remembers what
-was found of dtypes and shapes, but never of values, so that a call like an earlier one is that call of the core alone.
+Codes and scales become values again, whoever made them. Codes in a layout other than the plain one are unpacked first;
+the rest is one call of the core.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from narrowcast import _config, _core, _formats, _torch
-from narrowcast._arrays import Array, read_out
+from narrowcast._arrays import read_out
 from narrowcast._formats import FormatLike
 from narrowcast._quant import fbgemm, params
-from narrowcast._quant.boxes import Granularity, Shape, count_boxes, guess_block
+from narrowcast._quant.boxes import Granularity, count_boxes, guess_block
 from narrowcast._quant.call import read_spec, workers_of
 from narrowcast._quant.codes import find_shape, read_codes, to_array
-from narrowcast._quant.resolved import Options
 from narrowcast._quant.spec import QuantSpec
 from narrowcast._quant.target import TARGETS, name_of
-
-_MOST_CALLS: Final = 64  # of different shapes and dtypes that a spec remembers
-
-
-class _Call(NamedTuple):
-    """What the core is told besides the arrays: plain ones without zero points, and a result that exists."""
-
-    codes: np.dtype[Any]  # as which they are read
-    code_format: int
-    scale_format: int
-    zero_format: int
-    out_format: int
-    block: Shape
-    options: Options
-
-    def run(self, codes: Array, scale: Array, out: Array, threads: int) -> None:
-        if codes.dtype != self.codes:
-            codes = codes.view(self.codes)
-        _core.dequantize(
-            codes,
-            self.code_format,
-            scale,
-            self.scale_format,
-            None,
-            self.zero_format,
-            out,
-            self.out_format,
-            self.block,
-            self.options,
-            threads,
-            _config.chosen_isa.get(),
-        )
 
 
 def dequantize(
@@ -121,26 +88,6 @@ def dequantize(
     >>> nc.dequantize(packed, 0.5, spec="int4", layout="lsb").tolist()
     [[0.5, 1.0, -4.0, -0.5]]
     """
-    key = None
-    if (
-        type(spec) is QuantSpec
-        and type(codes) is type(scale) is type(out) is np.ndarray
-        and zero_point is None
-        and threads is None
-        and granularity is None
-        and axis is None
-        and group_size is None
-        and block_shape is None
-        and layout is None
-        and dialect == "onnx"
-        and isinstance(dtype, str | np.dtype | type)
-        and (shape is None or type(shape) is tuple)
-    ):
-        key = (codes.shape, codes.dtype, scale.shape, scale.dtype, out.shape, out.dtype, dtype, shape)
-        call = spec._calls.get(key)
-        if call is not None and out.flags.writeable:
-            call.run(codes, scale, out, workers_of(spec, None))
-            return out
     options = {
         "granularity": granularity or "tensor", "axis": axis, "group_size": group_size, "block_shape": block_shape,
         "layout": layout, "dialect": dialect,
@@ -185,28 +132,6 @@ def dequantize(
             workers,
             _config.chosen_isa.get(),
         )
-        same = (
-            used.zero is None and used.scale.shape == scale.shape and used.scale.dtype == scale.dtype if key else False
-        )
-        if same and _is_plain(codes, array, prepared, values_shape):
-            call = _Call(
-                array.dtype, code_format, used.scale_row.code, used.zero_row.code, row.code, block, options_for_core
-            )
-            if len(prepared._calls) >= _MOST_CALLS:
-                prepared._calls.clear()
-            prepared._calls[key] = call
     if out is not None:
         return out
     return _torch.from_array(result, name_of(row.dtype)) if is_tensor else result
-
-
-def _is_plain(codes: Array, array: Array, spec: QuantSpec, shape: Shape) -> bool:
-    """Return whether the core was shown the memory of the codes as it is, but for the name of its dtype."""
-    return (
-        len(shape) > 0
-        and codes.dtype.isnative
-        and codes.shape == array.shape
-        and codes.itemsize == array.itemsize
-        and spec.layout in (None, "lsb")
-        and np.may_share_memory(codes, array)
-    )

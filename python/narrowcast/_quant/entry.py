@@ -19,7 +19,7 @@ if not TYPE_CHECKING:
         quantize,
         QuantSpec,
         QuantizedArray,
-        [(dtype, code) for dtype, code in _formats.sources() if _formats.BY_DTYPE[dtype].is_float],
+        _formats.float_sources(),
         _config.chosen_isa,
     )
 

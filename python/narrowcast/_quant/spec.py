@@ -25,7 +25,7 @@ from narrowcast._quant.checks import (
 )
 from narrowcast._quant.collectors import Calibration
 from narrowcast._quant.params import Params, read_held
-from narrowcast._quant.plan import make_plan
+from narrowcast._quant.plan import find_making, make_plan
 from narrowcast._quant.resolved import SCALE_DTYPES, Options, Resolved
 from narrowcast._quant.target import DIALECTS, LAYOUTS, LSB, Target, find_target
 
@@ -40,11 +40,10 @@ _ABOVE_ZERO: Final = ("vllm", "quanto")  # a symmetric scale is the magnitude ov
 class _Prepared:
     """What the calls read of a spec; not among the fields, which are the arguments."""
 
-    __slots__ = ("_calls", "_held", "_plan", "_resolved")
+    __slots__ = ("_held", "_plan", "_resolved")
     _resolved: Resolved
-    _calls: dict[Any, Any]  # see dequantize.py
     _held: Params | None  # scale and zero_point
-    _plan: Any  # what the compiled entry reads; see plan.py
+    _plan: Any  # what the compiled entries read; see plan.py
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -159,7 +158,6 @@ class QuantSpec(_Prepared):
         if self.zero_point is not None and self.scale is None:
             raise ValueError(f"zero_point is {self.zero_point!r}, and scale is None; allowed with a given scale only")
         self._set("_resolved", _resolve(self, target, partition))
-        self._set("_calls", {})
         self._set("_held", read_held(self._resolved, self.scale, self.zero_point))
         self._set("_plan", _make_plan(self))
 
@@ -198,11 +196,11 @@ def _remake(dtype: str, changed: dict[str, Any]) -> QuantSpec:
 
 
 def _make_plan(spec: QuantSpec) -> Any:
-    """Return what the compiled entry reads, or None if only Python can do what the spec asks for."""
-    if spec.threshold or spec.row_sums:
-        return None
+    """Return what the compiled entries read, or None if only Python can do what the spec asks for."""
     computes = spec.scale is None and spec.calibration == Calibration()
-    return make_plan(spec._resolved, spec._held, computes, spec.threads)
+    plain = not spec.threshold and not spec.row_sums
+    making = find_making(spec._resolved, spec._held, computes) if plain else None
+    return make_plan(spec._resolved, making, spec.threads)
 
 
 def _resolve(spec: QuantSpec, target: Target, partition: Partition) -> Resolved:
