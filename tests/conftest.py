@@ -4,6 +4,7 @@ The `isa` fixture runs a test once for every instruction set of this build, by n
 cannot run is reported as a skip; NARROWCAST_REQUIRE_ISAS="avx2,avx512" turns the skip of those into a failure.
 """
 
+import gc
 import os
 import signal
 
@@ -41,6 +42,10 @@ def pytest_collection_modifyitems(config, items):
             for item in items:
                 if item.get_closest_marker(mark):
                     item.add_marker(skip)
+
+
+def pytest_collection_finish():
+    gc.freeze()  # many thousand tests, which live to the end: the collector need not look at them again and again
 
 
 @pytest.hookimpl(trylast=True)  # the last parameter varies first: tests of one pair share the oracle's cached answer

@@ -62,6 +62,7 @@ def read_file(path, **options):
 
 def write_file(path, contents, metadata=(), step=1 << 16, **options):
     """A file of tensors, which a dict maps to their bytes; its kind is that of its name."""
+    path.unlink(missing_ok=True)
     with open(path, "w+b") as file:
         sink = kind_of(path).Sink(file, list(contents), dict(metadata), **options)
         fill(sink, contents.values(), step)

@@ -127,6 +127,7 @@ TARGETS = list(FLOATS)
 NARROW = [name for name in TARGETS if name not in ("float32", "float64")]
 
 
+@functools.cache
 def numpy_dtype(name):
     """The dtype of arrays of this format; unsigned codes if neither numpy nor ml_dtypes has one."""
     if name == "tfloat32":
@@ -137,11 +138,13 @@ def numpy_dtype(name):
     raise KeyError(name)
 
 
+@functools.cache
 def has_dtype(name):
     """Whether arrays of this format say what they hold; those of tfloat32 and the dummy row do not."""
     return numpy_dtype(name).name == name
 
 
+@functools.cache
 def storage_dtype(name):
     return np.dtype(f"u{numpy_dtype(name).itemsize}")
 
@@ -209,7 +212,9 @@ def _decode_integers(name, codes):
     magnitude = np.abs(exact.astype(np.float64))
     residual = zero
     if bits == 64:
-        residual = np.array([abs(int(e)) - int(m) for e, m in zip(exact, magnitude, strict=True)], np.int64)
+        absolute = np.where(exact < 0, -exact, exact).astype(np.uint64)  # also of -2^63, which is its own negation
+        nearest = np.where(magnitude < 2.0**64, magnitude, 0).astype(np.uint64)
+        residual = (absolute - nearest).view(np.int64)  # modulo 2^64, which it is far below
     return Values(exact < 0, magnitude, residual, zero != 0, zero.astype(np.uint64))
 
 
