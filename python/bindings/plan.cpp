@@ -156,7 +156,8 @@ bool Shapes::find(const Plan& plan) noexcept {
         return false;
     }
     for (std::size_t axis = 0; axis < count; ++axis) {
-        boxes[axis] = (x[axis] - 1) / block[axis] + 1;
+        const std::int64_t extent = x[axis], size = block[axis]; // mostly nothing to divide, which takes long
+        boxes[axis] = size == 1 ? extent : size == extent ? 1 : (extent - 1) / size + 1;
     }
     if (plan.packed_bits != 0) {
         const std::int64_t extent = x[count - 1], bits = extent % 8 * plan.packed_bits;
