@@ -38,10 +38,9 @@ template <int32_t Op> void quantize_by_codec(const float* x, int8_t* codes, size
 inline void sweep_binade(const QuantizeCase& c, uint64_t top, uint64_t stride, const std::vector<std::string>& isas,
                          Tally& tally) {
     constexpr size_t chunk = size_t{1} << 15;
-    const float reciprocal = 1.0f / c.scale, shift = 0;
-    const bool usable = c.scale >= 0x1p-100f && c.scale <= 0x1p100f;
-    const float factor = c.op == op_divide ? c.scale : reciprocal, product = usable ? reciprocal : 0;
-    const QuantizeParams params{&factor, &product, &shift, &c.zero, &c.offset};
+    const float factor = c.op == op_divide ? c.scale : 1.0f / c.scale, shift = 0;
+    const auto given = [](const float& number) { return number != 0 ? &number : nullptr; };
+    QuantizeParams params{&factor, nullptr, given(c.zero), given(c.offset), nullptr, nullptr};
     const QuantizeEntry entry{factor, shift, c.zero, c.offset};
     std::vector<float> x(chunk);
     std::vector<int8_t> expected(chunk), codes(chunk);
@@ -52,18 +51,27 @@ inline void sweep_binade(const QuantizeCase& c, uint64_t top, uint64_t stride, c
         c.op == op_divide     ? quantize_by_codec<op_divide>(x.data(), expected.data(), n, entry)
         : c.op == op_multiply ? quantize_by_codec<op_multiply>(x.data(), expected.data(), n, entry)
                               : quantize_by_codec<op_fma>(x.data(), expected.data(), n, entry);
-        for (const std::string& isa : isas) {
-            find_isa(isa.c_str())
-                ->quantize[c.op][hub_f32][along_rows](x.data(), codes.data(), {1, n, 0, 0}, params,
-                                                      {-128, 127, false, 1}, false);
-            size_t i = 0;
-            if (memcmp(codes.data(), expected.data(), n) != 0)
-                while (codes[i] == expected[i])
-                    ++i;
-            else
-                i = n;
-            tally.check(i == n, "%s: quantize, operation %d, scale %a, zero %a: %a gives %d, not %d", isa.c_str(), c.op,
-                        double{c.scale}, double{c.zero}, double{x[i % chunk]}, codes[i % chunk], expected[i % chunk]);
+        const bool finite = top % 256 != 255;
+        for (const bool known : {false, true}) { // with or without the range of x
+            if (known && !finite)
+                continue;
+            params.low = known ? &x[top < 256 ? 0 : n - 1] : nullptr;
+            params.high = known ? &x[top < 256 ? n - 1 : 0] : nullptr;
+            for (const std::string& isa : isas) {
+                find_isa(isa.c_str())
+                    ->quantize[c.op][hub_f32][along_rows](x.data(), codes.data(), {1, n, 0, 0}, params,
+                                                          {-128, 127, false, 1}, false);
+                size_t i = 0;
+                if (memcmp(codes.data(), expected.data(), n) != 0)
+                    while (codes[i] == expected[i])
+                        ++i;
+                else
+                    i = n;
+                tally.check(i == n,
+                            "%s: quantize, operation %d, scale %a, zero %a, range known %d: %a gives %d, not %d",
+                            isa.c_str(), c.op, double{c.scale}, double{c.zero}, known, double{x[i % chunk]},
+                            codes[i % chunk], expected[i % chunk]);
+            }
         }
     }
 }

@@ -20,11 +20,8 @@ Rows CodeMaker::make(const Batch& batch, const Chunk& chunk, const Rows& rows, c
         const Rectangle rectangle{span.rows, span.cols,
                                   span.own_rows ? rows.step : across * static_cast<ptrdiff_t>(sizeof(float)),
                                   span.own_rows ? made.step : across * static_cast<ptrdiff_t>(item)};
-        const size_t i = span.param;
-        const QuantizeParams own{params.factor + i, params.reciprocal + i, params.shift + i, params.zero + i,
-                                 params.offset + i};
-        quantize_(rows.data + span.at * sizeof(float), made.data + span.at * item, rectangle, own, rule_,
-                  in_place && stream);
+        quantize_(rows.data + span.at * sizeof(float), made.data + span.at * item, rectangle, params.from(span.param),
+                  rule_, in_place && stream);
     });
     if (!is_float)
         return made;

@@ -50,14 +50,14 @@ void choose_batch(const QparamsRule& given, const float* low, const float* high,
         const auto middle = static_cast<float>(middle_of(rule));
         for (size_t i = 0; i < count; ++i) {
             const float found = symmetric.scale_of(std::min(low[i], 0.0f), std::max(high[i], 0.0f));
-            scale[i] = std::max(found, smallest_normal_f32);
+            scale[i] = std::min(std::max(found, smallest_normal_f32), largest_f32);
             zero[i] = middle;
         }
         return;
     }
     for (size_t i = 0; i < count; ++i) {
         const Qparams found = choose_qparams<Dialect, Hub>(rule, low[i], high[i]);
-        scale[i] = raised_scale(rule, found.scale);
+        scale[i] = std::min(raised_scale(rule, found.scale), largest_f32);
         zero[i] = found.zero;
     }
 }
@@ -89,13 +89,14 @@ Arithmetic make_arithmetic(const QuantRequest& r) noexcept {
     const bool agree = r.scale.format == r.x.format || r.scale.format == NC_FORMAT_e8m0fnu;
     a.hub = o.compute != NC_FORMAT_INVALID ? a.qparams_hub : agree ? by_source : int32_t{hub_f32};
     const int32_t item = o.format != NC_FORMAT_INVALID ? 4 : r.bits > 8 ? 2 : 1;
-    a.rule = {r.codes_in_use.low, r.codes_in_use.high, dialect.nan == Nan::high, item, o.dynamic != 0};
+    a.rule = {r.codes_in_use.low, r.codes_in_use.high, dialect.nan == Nan::high, item};
     a.zero = dialect.zero == Zero::shift && r.zero.format == NC_FORMAT_i32 ? Zero::after : dialect.zero;
     const bool stats = o.dialect == NC_DIALECT_llm_int8;
     a.numerator = stats ? 127.0f : 1.0f;
     a.fused_scale = stats ? 7.874015718698502e-3f : 1.0f;
     a.dequant_hub =
         o.dialect == NC_DIALECT_quanto && a.zero == Zero::shift ? hub_of_format(r.scale.format) : int32_t{hub_f32};
+    a.takes_in_zero = takes_in_zero(o.dialect, o.symmetric != 0, o.format != NC_FORMAT_INVALID);
     return a;
 }
 
@@ -209,8 +210,8 @@ void BoxNumbers::compute(const float* low, const float* high, size_t count) noex
         table_.direct[hub_f32][format][1](scale_, raw_, count, false);
         table_.widen[format](raw_, scale_, count, false);
     }
-    for (size_t i = 0; i < count; ++i)
-        scale_[i] = finished_scale(rule_, std::min(scale_[i], largest_f32));
+    for (size_t i = 0; rule_.dialect == NC_DIALECT_compressed_tensors && i < count; ++i)
+        scale_[i] = finished_scale(rule_, scale_[i]);
     own_multiplier_ = rule_.dialect == NC_DIALECT_fbgemm && rule_.bits == 8 && rule_.largest == 0;
     for (size_t i = 0; own_multiplier_ && i < count; ++i)
         factor_[i] = fbgemm_multiplier(low[i], high[i]);
@@ -253,7 +254,7 @@ void BoxNumbers::choose(const Batch& batch, float* low, float* high) noexcept {
 
 QuantizeParams BoxNumbers::quantize_params() noexcept {
     const Arithmetic& a = arithmetic_;
-    QuantizeParams params{factor_, all_zero, all_zero, all_zero, all_zero};
+    QuantizeParams params{factor_, nullptr, nullptr, nullptr, nullptr, nullptr};
     if (request_.zero.data != nullptr && request_.options.format == NC_FORMAT_INVALID) {
         if (a.zero != Zero::shift)
             round_to_hub(a.hub, zero_, count_); // an operand of a sum in that format
@@ -261,11 +262,6 @@ QuantizeParams BoxNumbers::quantize_params() noexcept {
     }
     if (a.op == op_divide) {
         params.factor = scale_;
-        params.reciprocal = reciprocal_;
-        for (size_t i = 0; i < count_; ++i) {
-            const bool usable = scale_[i] >= 0x1p-100f && scale_[i] <= 0x1p100f;
-            reciprocal_[i] = usable ? 1.0f / scale_[i] : 0;
-        }
         return params;
     }
     if (own_multiplier_)

@@ -20,6 +20,7 @@ struct Arithmetic {
     float numerator;     // times the reciprocal of a scale: what x is multiplied by
     float fused_scale;   // dequantized values are multiplied by this in the end, unless it is 1
     int32_t dequant_hub; // what each step of dequantizing is rounded to (only with a shift)
+    bool takes_in_zero;  // scales are made from ranges with zero in them
 };
 Arithmetic make_arithmetic(const QuantRequest& request) noexcept;
 
@@ -59,7 +60,6 @@ private:
     alignas(64) float scale_[most_boxes];
     alignas(64) float zero_[most_boxes];
     alignas(64) float factor_[most_boxes];
-    alignas(64) float reciprocal_[most_boxes];
     alignas(64) unsigned char raw_[most_boxes * 4]; // numbers in their formats, on their way
 };
 

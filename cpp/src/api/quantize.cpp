@@ -1,5 +1,5 @@
 // nc_quantize: check, arrange, split, and batch by batch: the numbers of the boxes, then codes, then their sums. Where
-// scales are computed, a batch is what stays in the nearest cache between its range and its codes.
+// scales are computed, a batch is what stays in a near cache between its range and its codes.
 #include <algorithm>
 #include <iterator>
 
@@ -18,8 +18,8 @@
 namespace narrowcast {
 namespace {
 
-// Elements of a batch that are read twice where they are.
-constexpr size_t direct_tile = 4 * quant_tile;
+// Elements of a batch that are read twice where they are: few enough for the second cache.
+constexpr size_t direct_tile = 8 * quant_tile;
 
 struct Job {
     const KernelTable* table;
@@ -40,16 +40,22 @@ void quantize_part(void* context, size_t begin, size_t end) noexcept {
     const size_t once = x.direct_f32(job.nest.axes[job.nest.count - 1].step.x) ? direct_tile : quant_tile;
     for_each_batch(job.nest, begin, end, r.options.dynamic != 0, once, [&](const Batch& batch) {
         Rows held{};
-        bool holds = false;
+        bool holds = false, finite = false;
+        alignas(64) float low[most_boxes], high[most_boxes];
         if (r.options.dynamic != 0) {
-            alignas(64) float low[most_boxes], high[most_boxes];
-            holds = find_ranges(*job.table, job.nest.along, x, r.x.data, batch, {tiles.raw, tiles.numbers}, held, low,
-                                high);
+            const ReadRoom room{tiles.raw, tiles.numbers};
+            holds = job.arithmetic.takes_in_zero
+                        ? find_spans(*job.table, x, r.x.data, batch, room, held, low, high, finite)
+                        : find_ranges(*job.table, job.nest.along, x, r.x.data, batch, room, held, low, high);
             numbers.choose(batch, low, high);
         } else {
             numbers.load(batch);
         }
-        const QuantizeParams params = numbers.quantize_params();
+        QuantizeParams params = numbers.quantize_params();
+        if (finite) {
+            params.low = low;
+            params.high = high;
+        }
         const bool direct = x.direct_f32(batch.col.x) && maker.direct(batch.col.codes);
         for_each_chunk(job.nest.along, batch, direct ? batch.rows * batch.cols : quant_tile, [&](const Chunk& chunk) {
             if (!holds)

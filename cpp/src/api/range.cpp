@@ -128,6 +128,24 @@ nc_status find_range(const QuantRequest& r, const KernelTable& table, nc_error* 
     return NC_OK;
 }
 
+// Calls visit(values, rectangle, its first box) for the values of a batch. They are in `rows` afterwards if all of them
+// fit into the tile: then true.
+template <class Visit>
+bool for_each_rectangle(Along along, const Reals& x, unsigned char* data, const Batch& batch, const ReadRoom& room,
+                        Rows& rows, const Visit& visit) noexcept {
+    const bool direct = x.direct_f32(batch.col.x);
+    size_t chunks = 0;
+    for_each_chunk(along, batch, direct ? batch.rows * batch.cols : quant_tile, [&](const Chunk& chunk) {
+        rows = x.read({data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, room.raw, room.tile);
+        ++chunks;
+        for_each_span(along, batch, chunk, [&](const Span& span) {
+            const auto step = span.own_rows ? rows.step : static_cast<ptrdiff_t>(span.cols * sizeof(float));
+            visit(rows.data + span.at * sizeof(float), Rectangle{span.rows, span.cols, step, 0}, span.param);
+        });
+    });
+    return chunks == 1 && !direct;
+}
+
 // Ranges stand where x and codes usually do: an element is a box of its own.
 nc_status choose(const QuantRequest& r, const KernelTable& table, nc_error* error) noexcept {
     Nest nest;
@@ -157,18 +175,24 @@ bool find_ranges(const KernelTable& table, Along along, const Reals& x, unsigned
                  const ReadRoom& room, Rows& rows, float* low, float* high) noexcept {
     std::fill_n(low, batch.boxes, infinite);
     std::fill_n(high, batch.boxes, -infinite);
-    const bool direct = x.direct_f32(batch.col.x);
-    size_t chunks = 0;
-    for_each_chunk(along, batch, direct ? batch.rows * batch.cols : quant_tile, [&](const Chunk& chunk) {
-        rows = x.read({data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, room.raw, room.tile);
-        ++chunks;
-        for_each_span(along, batch, chunk, [&](const Span& span) {
-            const auto step = span.own_rows ? rows.step : static_cast<ptrdiff_t>(span.cols * sizeof(float));
-            table.range[along](rows.data + span.at * sizeof(float), {span.rows, span.cols, step, 0}, low + span.param,
-                               high + span.param);
-        });
+    return for_each_rectangle(along, x, data, batch, room, rows, [&](const void* from, const Rectangle& r, size_t box) {
+        table.range[along](from, r, low + box, high + box);
     });
-    return chunks == 1 && !direct;
+}
+
+bool find_spans(const KernelTable& table, const Reals& x, unsigned char* data, const Batch& batch, const ReadRoom& room,
+                Rows& rows, float* low, float* high, bool& finite) noexcept {
+    std::fill_n(low, batch.boxes, 0.0f);
+    std::fill_n(high, batch.boxes, 0.0f);
+    finite = true;
+    const bool holds = for_each_rectangle(along_rows, x, data, batch, room, rows,
+                                          [&](const void* from, const Rectangle& r, size_t box) {
+                                              finite = table.span(from, r, low + box, high + box) && finite;
+                                          });
+    if (finite)
+        return holds;
+    find_ranges(table, along_rows, x, data, batch, room, rows, low, high);
+    return holds;
 }
 
 } // namespace narrowcast

@@ -17,4 +17,8 @@ struct ReadRoom {
 bool find_ranges(const KernelTable& table, Along along, const Reals& x, unsigned char* data, const Batch& batch,
                  const ReadRoom& room, Rows& rows, float* low, float* high) noexcept;
 
+// The same along rows, with zero in every range. finite: whether all values are.
+bool find_spans(const KernelTable& table, const Reals& x, unsigned char* data, const Batch& batch, const ReadRoom& room,
+                Rows& rows, float* low, float* high, bool& finite) noexcept;
+
 } // namespace narrowcast

@@ -243,6 +243,13 @@ constexpr float finished_scale(const QparamsRule& rule, float rounded) {
     return rule.dialect == NC_DIALECT_compressed_tensors && rounded == 0 ? epsilon_of(rule.scale_format) : rounded;
 }
 
+// Whether the rule below makes the same of a range and of that range with zero taken in.
+constexpr bool takes_in_zero(int32_t dialect, bool symmetric, bool float_codes) {
+    if (dialect == NC_DIALECT_fbgemm)
+        return false;
+    return symmetric || float_codes || (dialect != NC_DIALECT_vllm && dialect != NC_DIALECT_quanto);
+}
+
 // The rule of a dialect, steps rounded to a hub's format.
 template <int32_t Dialect, int32_t Hub> Qparams choose_qparams(const QparamsRule& rule, float low, float high) {
     low = step<Hub>(low);

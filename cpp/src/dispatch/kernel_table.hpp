@@ -71,22 +71,27 @@ struct Rectangle {
     ptrdiff_t src_step, dst_step;
 };
 
-// Per row or per column: q = quotient(x + shift, factor) [+ zero], rounded to an integer, + offset, clamped.
+// Per row or per column: q = quotient(x + shift, factor) [+ zero], rounded to an integer, + offset, clamped. Null:
+// there is none.
 struct QuantizeParams {
-    const float* factor;     // op_divide: the divisor; else the multiplier
-    const float* reciprocal; // op_divide: f32(1 / factor) if a kernel may use it (2^-100 <= factor <= 2^100), else 0
-    const float* shift;      // added to x; 0 if there is none
-    const float* zero;       // added to the quotient (op_fma: in the same step); 0 if there is none
-    const float* offset;     // added to the rounded quotient; 0 if there is none; an integer: codes of a byte
-                             // at most 2^14, else 2^23
+    const float* factor; // op_divide: the divisor; else the multiplier
+    const float* shift;  // added to x
+    const float* zero;   // added to the quotient (op_fma: in the same step)
+    const float* offset; // added to the rounded quotient, an integer: codes of a byte at most 2^14, else 2^23
+    const float* low;    // along rows: every x is in [low, high], and none is NaN; null: nothing is known
+    const float* high;
+
+    QuantizeParams from(size_t i) const noexcept {
+        const auto at = [i](const float* numbers) { return numbers != nullptr ? numbers + i : nullptr; };
+        return {at(factor), at(shift), at(zero), at(offset), at(low), at(high)};
+    }
 };
 
 struct QuantizeRule {
-    int32_t low, high;  // the codes that may come out
-    bool nan_high;      // which of them a NaN gives
-    int32_t item;       // bytes of a code: 1 or 2; 4: the sum before it is rounded is wanted, as float32, not clamped,
-                        // of NaN the positive one; a zero that is added keeps the sign of a zero
-    bool fetch = false; // x is in a near cache, and what follows it is not: it is fetched meanwhile
+    int32_t low, high; // the codes that may come out
+    bool nan_high;     // which of them a NaN gives
+    int32_t item;      // bytes of a code: 1 or 2; 4: the sum before it is rounded is wanted, as float32, not clamped,
+                       // of NaN the positive one; a zero that is added keeps the sign of a zero
 };
 
 // (code - zero) * scale + bias, the product rounded before the sum unless `fused`. A bias that is null: nothing is
@@ -105,6 +110,9 @@ using DequantizeFn = void (*)(const void* codes, void* out, const Rectangle& r, 
                               bool stream) noexcept;
 // Lowers low and raises high, an entry per row or column, to the finite values met, of which -0 counts as +0.
 using RangeFn = void (*)(const void* x_f32, const Rectangle& r, float* low, float* high) noexcept;
+// Lowers low and raises high, an entry per row, both finite and with zero between them, to the values met. Returns
+// whether all of these are finite; if not, the entries mean nothing.
+using SpanFn = bool (*)(const void* x_f32, const Rectangle& r, float* low, float* high) noexcept;
 // Adds the codes of each row, signed or unsigned bytes or 16-bit items, to sums (which wrap around).
 using CodeSumsFn = void (*)(const void* codes, const Rectangle& r, int32_t item, bool is_signed,
                             int32_t* sums) noexcept;
@@ -155,6 +163,7 @@ struct KernelTable {
     // [codes][format of out: hub][along]
     DequantizeFn dequantize[code_kinds][hub_count][along_count];
     RangeFn range[along_count];
+    SpanFn span;
     CodeSumsFn code_sums;
     // float64, float32, float16 and bfloat16, onto themselves.
     UnscaleFn unscale[NC_FORMAT_LIMIT];

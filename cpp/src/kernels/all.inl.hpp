@@ -24,6 +24,10 @@
 
 #include "kernels/rows.inl.hpp"
 
+#include "kernels/quantize_boxes.inl.hpp"
+
+#include "kernels/quotient.inl.hpp"
+
 #include "kernels/quantize.inl.hpp"
 
 #include "kernels/dequantize.inl.hpp"

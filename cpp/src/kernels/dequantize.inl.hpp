@@ -61,19 +61,9 @@ NC_NOINLINE bool are_ordinary(const DequantizeParams& p, size_t count) {
     const U magnitude = splat(magnitude_f32), least = splat(0x0d800000), reach = splat(0x64000000); // 2^-100, to 2^100
     U wrong = splat(0);
     for (size_t i = 0; i < count; i += lanes) {
-        U scale, zero;
-        if (count - i >= lanes) {
-            scale = load(p.scale + i);
-            zero = load(p.zero + i);
-        } else {
-            alignas(64) float padded[2][lanes];
-            store(padded[0], splat_float(p.scale[i]), false);
-            store(padded[1], splat_float(p.zero[i]), false);
-            NC_COPY(padded[0], p.scale + i, (count - i) * 4);
-            NC_COPY(padded[1], p.zero + i, (count - i) * 4);
-            scale = load(padded[0]);
-            zero = load(padded[1]);
-        }
+        const size_t left = count - i;
+        const U scale = left >= lanes ? load(p.scale + i) : load_some(p.scale + i, left, splat_float(p.scale[i]));
+        const U zero = left >= lanes ? load(p.zero + i) : load_some(p.zero + i, left, splat_float(p.zero[i]));
         wrong = bor(wrong, bxor(round_even(zero), zero));
         wrong = select(gt_u(sub(band(scale, magnitude), least), reach), splat(1), wrong);
         wrong = select(gt(band(zero, magnitude), splat(0x4a800000)), splat(1), wrong);

@@ -8,23 +8,7 @@
 namespace narrowcast {
 namespace {
 
-// --- the numbers of boxes ------------------------------------------------------------------------------------------
-
-// Of one box in all lanes, or of a box per lane.
-struct BoxVectors {
-    U factor, shift, zero;
-    U offset; // codes of a byte: an int32, 128 less if they are unsigned; else float32
-    U reciprocal;
-};
-enum : size_t { box_fields = sizeof(BoxVectors) / sizeof(U), tile_boxes = 256 };
-
-// Some boxes, prepared together.
-struct BoxTile {
-    alignas(64) uint32_t at[box_fields][tile_boxes];
-    float limit;   // see rounded_product; 0: it is not to be used
-    bool plain;    // offsets are all 0
-    bool corrects; // see corrected_quotient; not for columns
-};
+// --- one vector ----------------------------------------------------------------------------------------------------
 
 template <int32_t Hub> NC_INLINE U step(U a) {
     if constexpr (Hub == hub_f16)
@@ -34,69 +18,6 @@ template <int32_t Hub> NC_INLINE U step(U a) {
     else
         return a;
 }
-
-enum : uint32_t { doubt = 16 }; // see corrected_quotient
-
-NC_INLINE U unless_zero(U a) { return select(eq(a, splat(0)), splat(sign_f32), a); } // v + (-0) is v, of either sign
-
-// Entries first to first + count of the parameters; more like the last of them, to the end of a vector or, where a box
-// is a column, of a block.
-NC_NOINLINE void prepare_boxes(BoxTile& tile, const QuantizeParams& p, size_t first, size_t count, bool columns,
-                               bool product, const QuantizeRule& rule) {
-    const U turn = splat(rule.low < 0 ? 0 : 128);
-    U limit = splat(0x3f800000), offsets = splat(0), doubtful = splat(0);
-    const size_t end = columns ? (count + block - 1) / block * block : count;
-    for (size_t i = 0; i < end; i += lanes) {
-        const auto numbers = [&](const float* from) NC_INLINE_LAMBDA {
-            if (i + lanes <= count)
-                return load(from + first + i);
-            const U last = splat_float(from[first + count - 1]);
-            if (i + 1 >= count)
-                return last;
-            alignas(64) float padded[lanes];
-            store(padded, last, false);
-            NC_COPY(padded, from + first + i, (count - i) * 4);
-            return load(padded);
-        };
-        BoxVectors v{};
-        const U shift = numbers(p.shift), zero = numbers(p.zero), offset = numbers(p.offset);
-        v.factor = numbers(p.factor);
-        v.shift = unless_zero(shift);
-        v.zero = unless_zero(zero);
-        v.offset = rule.item == 1 ? sub(to_int(offset), turn) : offset;
-        offsets = bor(offsets, v.offset);
-        if (product) {
-            v.reciprocal = numbers(p.reciprocal);
-            const M power_of_two = eq(band(v.factor, splat(0x7fffff)), splat(0));
-            const U reach = fadd(splat_float(static_cast<float>(1 + (rule.high > -rule.low ? rule.high : -rule.low))),
-                                 band(offset, splat(magnitude_f32)));
-            const U own = select(power_of_two, splat(0x3f800000), // 1; 1/2 - reach * 2^-22
-                                 fsub(splat(0x3f000000), fmul(reach, splat(0x34800000))));
-            const U addends = band(bor(shift, zero), splat(magnitude_f32));
-            const U useless = bor(addends, select(gt(band(offset, splat(magnitude_f32)), splat(0x43800000)), // 256
-                                                  splat(1), select(eq(v.reciprocal, splat(0)), splat(1), splat(0))));
-            limit = min_u(limit, select(eq(useless, splat(0)), own, splat(0)));
-            const U last = band(v.factor, splat(0x7fff)), most = splat(0x7fff - 2 * doubt); // see corrected_quotient
-            doubtful = bor(doubtful, select(power_of_two, splat(0),
-                                            select(gt_u(sub(last, splat(doubt)), most), splat(1), splat(0))));
-        }
-        const U fields[] = {v.factor, v.shift, v.zero, v.offset, v.reciprocal};
-        for (size_t f = 0; f < box_fields; ++f)
-            store(&tile.at[f][i], fields[f], false);
-    }
-    tile.plain = !any(gt_u(offsets, splat(0)));
-    tile.limit = product && !rule.nan_high ? smallest(limit) : 0;
-    tile.corrects = !columns && !any(gt_u(doubtful, splat(0)));
-}
-
-// Which box of a tile item i of a run is in: the first and one more for every 2^shift items, or a column each.
-struct Boxes {
-    const BoxTile& tile;
-    size_t first, shift;
-    bool columns;
-};
-
-// --- one vector ----------------------------------------------------------------------------------------------------
 
 template <int32_t Op, int32_t Hub> NC_INLINE U quantized_sum(U x, const BoxVectors& v) {
     const U shifted = step<Hub>(fadd(x, v.shift));
@@ -115,59 +36,16 @@ template <int32_t Hub> NC_INLINE U word_code(U sum, const BoxVectors& v, const Q
     return to_int(rule.nan_high ? fmax(fmin(a, high), low) : fmin(fmax(a, low), high));
 }
 
-// The quotient rounded to an int32 by way of the product with the reciprocal, and how far the product is from it.
-//
-// Let u = 2^-24. The reciprocal is (1 / factor)(1 + d) with |d| <= u, and the quotient q is x / factor rounded by at
-// most u: the exact product p = x * reciprocal and q differ by less than 2.01 u |x / factor|, or by nothing that
-// matters where x / factor is tiny, as both are next to 0. The offset is at most 256, so that rounded quotients of up
-// to 511 make different codes, and there |p - q| < 2^-14. The multiply-subtract takes p - n with an error of u at most:
-// if that is below 1/2 - 2^-13 for the integer n, it is the one next to q as well. Beyond 511 both round to what is
-// clamped to the same end. Where n does not fit an int32 the distance is great. So it is with Inf; a NaN that does not
-// raise the distance has the least int32, which becomes the low end (nan_high does not come here). Neither do shift and
-// zero. A power of two has an exact reciprocal: there p is x / factor, and rounding it to float32 first does not change
-// the integer next to it below 2^23; its limit is above any distance that an integer has.
-NC_INLINE U rounded_product(U x, U reciprocal, U& distance) {
-    const U n = to_int(fmul(x, reciprocal));
-    distance = fmul_sub(x, reciprocal, to_float(n));
-    return n;
-}
-
-// The quotient corrected by its residual, rounded to an int32: no tie is doubtful, and there is nothing to look at but
-// the product, which must be small.
-//
-// With u, the reciprocal and q as above: product p = x * reciprocal is within 2.01 u |x / factor| of x / factor, and
-// the residual x - p * factor is rounded by u of itself (by 2^-150 if it is subnormal, for which |x| > 2^-102 leaves
-// room). The exact residual / factor + p is x / factor. So what the last step rounds, z, is within 6 u^2 |x / factor|
-// of it, and q is x / factor itself, rounded in the same way. Both become the same integer unless a number where
-// integers change lies between x / factor and z: J = (k + 1/2) +- half an ulp, k an integer below 512 (beyond, both are
-// clamped; below 1/4, both are 0). Let factor = B 2^b with B an integer of 24 bits, and 2^e <= k + 1/2 < 2^(e+1), -1 <=
-// e <= 8. x is a multiple of 2^(b+e), so x - J factor, in units of 2^b, is a multiple of 1/2 less or more B 2^(e-24);
-// within 6 u^2 x it can be only if B is within 6 * 2^-48 * 2^(e+25) * 2^(24-e) = 12 of a multiple of 2^(23-e), and so
-// of 2^15. Factors whose B is that near to one (`doubt`) do not come here, but for powers of two, with which every step
-// is exact.
-NC_INLINE U corrected_quotient(U x, U reciprocal, U factor, U& product) {
-    product = fmul(x, reciprocal);
-    return to_int(fmul_add(fmul_from(product, factor, x), reciprocal, product));
-}
-
 // --- many ----------------------------------------------------------------------------------------------------------
-
-// How far on x is fetched, if it is to be. No address is wrong for a prefetch.
-enum : size_t { prefetch_bytes = 16384 };
-
-// What all boxes have in common.
-struct Common {
-    const QuantizeRule& rule;
-    ByteEnds ends;
-    U limit;
-};
 
 // The numbers of a block: a vector of each for each vector of items, every `step` entries another kind of them.
 struct BlockNumbers {
     const uint32_t* at;
     size_t step;
     NC_INLINE U of(size_t field, size_t k) const { return load(at + field * step + k * lanes); }
-    NC_INLINE BoxVectors of(size_t k) const { return {of(0, k), of(1, k), of(2, k), of(3, k), of(4, k)}; }
+    NC_INLINE BoxVectors of(size_t k) const {
+        return {of(field_factor, k), of(field_shift, k), of(field_zero, k), of(field_offset, k)};
+    }
 };
 struct NumberRoom {
     alignas(64) uint32_t at[box_fields][block];
@@ -217,72 +95,6 @@ NC_NOINLINE void quantize_block(const unsigned char* x, unsigned char* to, const
 using BlockFn = void (*)(const unsigned char* x, unsigned char* to, const BlockNumbers& numbers, const Common& common,
                          bool stream);
 
-// The ways in which blocks of a run have their numbers.
-enum BoxWay : int32_t { way_blocks = 0, way_vectors = 1, way_columns = 2 };
-
-struct ProductVectors {
-    U reciprocal, offset, factor;
-};
-
-// A block of bytes. What the limit does not allow (a distance, or a product) is divided.
-template <bool Corrects, class Numbers>
-NC_INLINE void product_block(const unsigned char* x, unsigned char* to, const Numbers& numbers, const Common& common,
-                             bool stream) {
-    U code[4], offset[4], distance[4];
-    for (size_t k = 0; k < 4; ++k) {
-        const ProductVectors v = numbers(k);
-        if constexpr (Corrects)
-            code[k] = corrected_quotient(load(x + k * lanes * 4), v.reciprocal, v.factor, distance[k]);
-        else
-            code[k] = rounded_product(load(x + k * lanes * 4), v.reciprocal, distance[k]);
-        offset[k] = v.offset;
-    }
-    if (common.rule.fetch)
-        for (size_t k = 0; k < 4; ++k)
-            prefetch(x + prefetch_bytes + k * lanes * 4);
-    const U most = max_u(larger_magnitude(distance[0], distance[1]), larger_magnitude(distance[2], distance[3]));
-    if (any(gt(most, common.limit))) [[unlikely]] {
-        for (size_t k = 0; k < 4; ++k)
-            if (any(gt(larger_magnitude(distance[k], distance[k]), common.limit)))
-                code[k] = to_int_or_end(fdiv(load(x + k * lanes * 4), numbers(k).factor), false);
-    }
-    store_clamped_bytes(to, code, offset, common.ends, stream);
-}
-
-// Whole blocks, items i to end of a run.
-template <int32_t Way, bool Corrects>
-NC_NOINLINE void product_blocks(const unsigned char* x, unsigned char* to, size_t i, size_t end, const Boxes& boxes,
-                                const Common& given, bool stream) {
-    const Common common = given; // a copy: nothing that is stored can change it
-    const size_t first = boxes.first, shift = boxes.shift;
-    const BoxTile& tile = boxes.tile;
-    const auto splat_box = [&](size_t box) NC_INLINE_LAMBDA {
-        return ProductVectors{splat(tile.at[4][box]), splat(tile.at[3][box]), splat(tile.at[0][box])};
-    };
-    while (i < end) {
-        size_t stop = end;
-        ProductVectors own{};
-        if constexpr (Way == way_blocks) {
-            const size_t next = ((i >> shift) + 1) << shift;
-            stop = next < end ? next : end;
-            own = splat_box(first + (i >> shift));
-        }
-        for (; i < stop; i += block)
-            product_block<Corrects>(
-                x + i * 4, to + i,
-                [&](size_t k) NC_INLINE_LAMBDA {
-                    const size_t at = i + k * lanes;
-                    if constexpr (Way == way_blocks)
-                        return own;
-                    else if constexpr (Way == way_vectors)
-                        return splat_box(first + (at >> shift));
-                    else
-                        return ProductVectors{load(&tile.at[4][at]), load(&tile.at[3][at]), load(&tile.at[0][at])};
-                },
-                common, stream);
-    }
-}
-
 // A run of items. fn: for blocks that do not go by products.
 template <size_t Item>
 NC_NOINLINE void quantize_run(BlockFn fn, const unsigned char* from, unsigned char* to, size_t n, const Boxes& boxes,
@@ -301,23 +113,12 @@ NC_NOINLINE void quantize_run(BlockFn fn, const unsigned char* from, unsigned ch
         }
         if constexpr (Item == 1)
             if (product) {
-                const bool corrects = boxes.tile.corrects;
-                const auto blocks =
-                    boxes.columns ? &product_blocks<way_columns, false>
-                    : size_t{1} << boxes.shift >= block
-                        ? (corrects ? &product_blocks<way_blocks, true> : &product_blocks<way_blocks, false>)
-                        : (corrects ? &product_blocks<way_vectors, true> : &product_blocks<way_vectors, false>);
-                blocks(from, to, i, i + count, boxes, common, nt);
+                product_fn(boxes)(from, to, i, i + count, boxes, common, nt);
                 return;
             }
         for (const size_t end = i + count; i < end; i += block)
             fn(from + i * 4, to + i * Item, numbers_of(boxes, i, room), common, nt);
     });
-}
-
-NC_INLINE Common common_of(const BoxTile& tile, const QuantizeRule& rule) {
-    const float limit = tile.corrects && tile.limit > 0 ? 0x1p20f : tile.limit;
-    return {rule, byte_ends(rule.low, rule.high, tile.plain), sub(splat_float(limit), splat(1))}; // nothing is below 0
 }
 
 template <size_t Item>

@@ -30,21 +30,18 @@ template <bool Careful> NC_INLINE Ends row_ends(const unsigned char* x, size_t n
     if (n >= block) {
         Ends more[3] = {no_ends(), no_ends(), no_ends()};
         for (; n - i >= block; i += block) {
-            widen<Careful>(ends, load(x + i * 4));
+            widen<Careful>(ends, load_once(x + i * 4));
             for (size_t k = 1; k < 4; ++k)
-                widen<Careful>(more[k - 1], load(x + (i + k * lanes) * 4));
+                widen<Careful>(more[k - 1], load_once(x + (i + k * lanes) * 4));
         }
         const Ends both{fmin_seen(more[0].low, more[1].low), fmax_seen(more[0].high, more[1].high)};
         ends = {fmin_seen(fmin_seen(both.low, more[2].low), ends.low),
                 fmax_seen(fmax_seen(both.high, more[2].high), ends.high)};
     }
     for (; n - i >= lanes; i += lanes)
-        widen<Careful>(ends, load(x + i * 4));
+        widen<Careful>(ends, load_once(x + i * 4));
     if (i < n) {
-        alignas(64) float padded[lanes];
-        store(padded, splat(load_as<uint32_t>(x, i)), false); // one of the values that are there
-        NC_COPY(padded, x + i * 4, (n - i) * 4);
-        widen<Careful>(ends, load(padded));
+        widen<Careful>(ends, load_some(x + i * 4, n - i, splat(load_as<uint32_t>(x, i)))); // one that is there
     }
     return ends;
 }
@@ -71,12 +68,7 @@ NC_INLINE bool all_finite(const float* low, const float* high, size_t count) {
 }
 
 // What four vectors come to, each by itself.
-NC_INLINE void smallest_of_four(const U (&a)[4], float* to) {
-    const auto both = [](U x, U y) NC_INLINE_LAMBDA { return fmin_seen(x, y); };
-    store_four(to, fold_parts(fold_quads(fold_pairs(a[0], a[1], both), fold_pairs(a[2], a[3], both), both), both));
-}
-NC_INLINE void largest_of_four(const U (&a)[4], float* to) {
-    const auto both = [](U x, U y) NC_INLINE_LAMBDA { return fmax_seen(x, y); };
+template <class Both> NC_INLINE void fold_four(const U (&a)[4], const Both& both, float* to) {
     store_four(to, fold_parts(fold_quads(fold_pairs(a[0], a[1], both), fold_pairs(a[2], a[3], both), both), both));
 }
 
@@ -95,8 +87,10 @@ void range_rows(const void* x, const Rectangle& r, float* low, float* high) noex
             Ends ends[4];
             for (size_t k = 0; k < 4; ++k)
                 ends[k] = i + k < count ? row_ends<false>(row_at(x, r.src_step, first + i + k), r.cols) : no_ends();
-            smallest_of_four({ends[0].low, ends[1].low, ends[2].low, ends[3].low}, lows + i);
-            largest_of_four({ends[0].high, ends[1].high, ends[2].high, ends[3].high}, highs + i);
+            const auto smaller = [](U a, U b) NC_INLINE_LAMBDA { return fmin_seen(a, b); };
+            const auto larger = [](U a, U b) NC_INLINE_LAMBDA { return fmax_seen(a, b); };
+            fold_four({ends[0].low, ends[1].low, ends[2].low, ends[3].low}, smaller, lows + i);
+            fold_four({ends[0].high, ends[1].high, ends[2].high, ends[3].high}, larger, highs + i);
         }
         if (!all_finite(lows, highs, count)) [[unlikely]] {
             for (size_t i = 0; i < count; ++i)
@@ -106,6 +100,54 @@ void range_rows(const void* x, const Rectangle& r, float* low, float* high) noex
         for (size_t i = 0; i < count; ++i)
             merge(lows[i], highs[i], low[first + i], high[first + i]);
     }
+}
+
+// As signed integers the largest bits are those of the largest positive value, as unsigned ones those of the negative
+// value of the largest magnitude; a NaN or an infinity of that sign is above it.
+struct Span {
+    U positive, negative;
+};
+NC_INLINE void extend(Span& span, U x) {
+    span.positive = max_s(span.positive, x);
+    span.negative = max_u(span.negative, x);
+}
+NC_INLINE Span row_span(const unsigned char* x, size_t n) {
+    Span spans[2] = {{splat(0), splat(0)}, {splat(0), splat(0)}};
+    size_t i = 0;
+    for (; n - i >= block; i += block)
+        for (size_t k = 0; k < 4; ++k)
+            extend(spans[k % 2], load_once(x + (i + k * lanes) * 4));
+    for (; n - i >= lanes; i += lanes)
+        extend(spans[0], load_once(x + i * 4));
+    if (i < n)
+        extend(spans[0], load_some(x + i * 4, n - i, splat(0)));
+    return {max_s(spans[0].positive, spans[1].positive), max_u(spans[0].negative, spans[1].negative)};
+}
+
+bool span_rows(const void* x, const Rectangle& r, float* low, float* high) noexcept {
+    alignas(64) float positive[tile_boxes], negative[tile_boxes];
+    uint32_t wrong = 0;
+    for (size_t first = 0; first < r.rows; first += tile_boxes) {
+        const size_t rest = r.rows - first, count = rest < tile_boxes ? rest : size_t{tile_boxes};
+        for (size_t i = 0; i < count; i += 4) {
+            Span s[4];
+            for (size_t k = 0; k < 4; ++k)
+                s[k] =
+                    i + k < count ? row_span(row_at(x, r.src_step, first + i + k), r.cols) : Span{splat(0), splat(0)};
+            const auto positives = [](U a, U b) NC_INLINE_LAMBDA { return max_s(a, b); };
+            const auto negatives = [](U a, U b) NC_INLINE_LAMBDA { return max_u(a, b); };
+            fold_four({s[0].positive, s[1].positive, s[2].positive, s[3].positive}, positives, positive + i);
+            fold_four({s[0].negative, s[1].negative, s[2].negative, s[3].negative}, negatives, negative + i);
+        }
+        for (size_t i = 0; i < count; ++i) {
+            const auto up = load_as<uint32_t>(positive, i), down = load_as<uint32_t>(negative, i);
+            wrong |= up >= inf_f32 || down >= minus_inf_f32 ? 1u : 0u;
+            const float below = down > sign_f32 ? negative[i] : 0.0f;
+            low[first + i] = below < low[first + i] ? below : low[first + i];
+            high[first + i] = positive[i] > high[first + i] ? positive[i] : high[first + i];
+        }
+    }
+    return wrong == 0;
 }
 
 enum : size_t { range_columns_once = 512 };
@@ -131,9 +173,7 @@ NC_NOINLINE void column_ends(const unsigned char* x, const Rectangle& r, size_t 
                 if (count - i >= lanes) {
                     widen<Careful>(both, load(from));
                 } else {
-                    alignas(64) float padded[lanes] = {}; // lanes that nobody reads
-                    NC_COPY(padded, from, (count - i) * 4);
-                    widen<Careful>(both, load(padded));
+                    widen<Careful>(both, load_some(from, count - i, splat(0))); // lanes that nobody reads
                 }
             }
             store(ends.low + i, both.low, false);

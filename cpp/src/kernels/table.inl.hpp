@@ -272,6 +272,7 @@ constexpr KernelTable generic_table(const char* name, bool flags_present) {
     fill_dequantize<codes_i8, hub_f32>(table);
     table.range[along_rows] = &range_rows;
     table.range[along_columns] = &range_columns;
+    table.span = &span_rows;
     table.code_sums = &code_sums;
     table.unscale[NC_FORMAT_f64] = &unscale<NC_FORMAT_f64>;
     table.unscale[NC_FORMAT_f32] = &unscale<NC_FORMAT_f32>;

@@ -27,6 +27,20 @@ NC_INLINE U as_bits(__m256 a) { return _mm256_castps_si256(a); }
 
 NC_INLINE U splat(uint32_t a) { return _mm256_set1_epi32(static_cast<int>(a)); }
 NC_INLINE U load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+// For more than one use: compilers like to load again instead, and loads are what such loops have the most of.
+NC_INLINE U load_once(const void* p) {
+    U a = load(p);
+#if defined(__GNUC__)
+    __asm__("" : "+x"(a));
+#endif
+    return a;
+}
+// The first n lanes, of which there are more; the others are those of rest.
+NC_INLINE U load_some(const void* p, size_t n, U rest) {
+    const U taken =
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_blendv_epi8(rest, _mm256_maskload_epi32(static_cast<const int*>(p), taken), taken);
+}
 NC_INLINE U load_u16(const void* p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
 NC_INLINE U load_u8(const void* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }
 NC_INLINE U load_i8(const void* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }
@@ -41,7 +55,6 @@ NC_INLINE void store_vector(void* p, __m256i a, bool stream) {
 }
 NC_INLINE void store(void* p, U a, bool stream) { store_vector(p, a, stream); }
 NC_INLINE void fence() { _mm_sfence(); }
-NC_INLINE void prefetch(const unsigned char* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
 NC_INLINE void copy_some(void* to, const void* from, size_t n) { NC_COPY(to, from, n); } // at most a few vectors
 
 NC_INLINE U band(U a, U b) { return _mm256_and_si256(a, b); }
@@ -57,6 +70,8 @@ NC_INLINE U shlv(U a, U count) { return _mm256_sllv_epi32(a, count); } // counts
 NC_INLINE U shrv(U a, U count) { return _mm256_srlv_epi32(a, count); }
 NC_INLINE U min_u(U a, U b) { return _mm256_min_epu32(a, b); }
 NC_INLINE U max_u(U a, U b) { return _mm256_max_epu32(a, b); }
+NC_INLINE U max_s(U a, U b) { return _mm256_max_epi32(a, b); }
+NC_INLINE U min_words(U a, U b) { return _mm256_min_epu16(a, b); }
 NC_INLINE M gt(U a, U b) { return _mm256_cmpgt_epi32(a, b); } // signed
 NC_INLINE M gt_u(U a, U b) {
     const U flip = splat(0x80000000);
@@ -174,6 +189,14 @@ NC_INLINE void store_clamped_bytes(void* p, const U (&a)[4], const U (&offset)[4
     const __m256i bytes = _mm256_packs_epi16(_mm256_adds_epi16(_mm256_packs_epi32(a[0], a[1]), low),
                                              _mm256_adds_epi16(_mm256_packs_epi32(a[2], a[3]), high));
     store_bytes(p, bxor(_mm256_min_epi8(_mm256_max_epi8(bytes, ends.low), ends.high), ends.turn), stream);
+}
+
+// The third byte of each lane, with the bits of flip turned.
+NC_INLINE void store_third_bytes(void* p, const U (&a)[4], U flip, bool stream) {
+    const __m256i mask = _mm256_set1_epi16(0xff);
+    const __m256i low = _mm256_packus_epi32(shr<16>(a[0]), shr<16>(a[1])),
+                  high = _mm256_packus_epi32(shr<16>(a[2]), shr<16>(a[3]));
+    store_bytes(p, bxor(_mm256_packus_epi16(band(low, mask), band(high, mask)), flip), stream);
 }
 
 // Two vectors of codes below 2^16 -> 16 uint16.

@@ -28,6 +28,18 @@ NC_INLINE U as_bits(__m512 a) { return _mm512_castps_si512(a); }
 
 NC_INLINE U splat(uint32_t a) { return _mm512_set1_epi32(static_cast<int>(a)); }
 NC_INLINE U load(const void* p) { return _mm512_loadu_si512(p); }
+// For more than one use: compilers like to load again instead, and loads are what such loops have the most of.
+NC_INLINE U load_once(const void* p) {
+    U a = load(p);
+#if defined(__GNUC__)
+    __asm__("" : "+v"(a));
+#endif
+    return a;
+}
+// The first n lanes, of which there are more; the others are those of rest.
+NC_INLINE U load_some(const void* p, size_t n, U rest) {
+    return _mm512_mask_loadu_epi32(rest, static_cast<__mmask16>((1u << n) - 1), p);
+}
 NC_INLINE U load_u16(const void* p) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
 }
@@ -47,7 +59,6 @@ NC_INLINE void store_vector(void* p, __m512i a, bool stream) {
 }
 NC_INLINE void store(void* p, U a, bool stream) { store_vector(p, a, stream); }
 NC_INLINE void fence() { _mm_sfence(); }
-NC_INLINE void prefetch(const unsigned char* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
 NC_INLINE void copy_some(void* to, const void* from, size_t n) {
     unsigned char* dst = static_cast<unsigned char*>(to);
     const unsigned char* src = static_cast<const unsigned char*>(from);
@@ -70,6 +81,8 @@ NC_INLINE U shlv(U a, U count) { return _mm512_sllv_epi32(a, count); } // counts
 NC_INLINE U shrv(U a, U count) { return _mm512_srlv_epi32(a, count); }
 NC_INLINE U min_u(U a, U b) { return _mm512_min_epu32(a, b); }
 NC_INLINE U max_u(U a, U b) { return _mm512_max_epu32(a, b); }
+NC_INLINE U max_s(U a, U b) { return _mm512_max_epi32(a, b); }
+NC_INLINE U min_words(U a, U b) { return _mm512_min_epu16(a, b); }
 NC_INLINE M gt(U a, U b) { return _mm512_cmpgt_epi32_mask(a, b); } // signed
 NC_INLINE M gt_u(U a, U b) { return _mm512_cmpgt_epu32_mask(a, b); }
 NC_INLINE M eq(U a, U b) { return _mm512_cmpeq_epi32_mask(a, b); }
@@ -177,6 +190,34 @@ NC_INLINE void store_clamped_bytes(void* p, const U (&a)[4], const U (&offset)[4
     if (!ends.plain)
         bytes = bxor(bytes, ends.turn);
     store_bytes(p, bytes, stream);
+}
+
+// The third byte of each lane, with the bits of flip turned.
+#if defined(__AVX512VBMI__)
+struct alignas(64) ThirdBytes {
+    uint8_t at[64];
+};
+consteval ThirdBytes third_bytes() { // of two vectors, twice
+    ThirdBytes index{};
+    for (int i = 0; i < 64; ++i)
+        index.at[i] = static_cast<uint8_t>(i % 32 * 4 + 2);
+    return index;
+}
+struct ThirdOrder {
+    static constexpr ThirdBytes bytes = third_bytes();
+};
+#endif
+NC_INLINE void store_third_bytes(void* p, const U (&a)[4], U flip, bool stream) {
+#if defined(__AVX512VBMI__)
+    const __m512i order = _mm512_load_si512(ThirdOrder::bytes.at);
+    const __m512i low = _mm512_permutex2var_epi8(a[0], order, a[1]), high = _mm512_permutex2var_epi8(a[2], order, a[3]);
+    store_vector(p, bxor(_mm512_mask_blend_epi32(0xff00, low, high), flip), stream);
+#else
+    const __m512i mask = _mm512_set1_epi16(0xff);
+    const __m512i low = _mm512_packus_epi32(shr<16>(a[0]), shr<16>(a[1])),
+                  high = _mm512_packus_epi32(shr<16>(a[2]), shr<16>(a[3]));
+    store_bytes(p, bxor(_mm512_packus_epi16(band(low, mask), band(high, mask)), flip), stream);
+#endif
 }
 
 // Two vectors of codes below 2^16 -> 32 uint16.

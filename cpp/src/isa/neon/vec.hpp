@@ -33,6 +33,21 @@ NC_INLINE void store_16(void* p, uint8x16_t a) { vst1q_u8(static_cast<uint8_t*>(
 
 NC_INLINE U splat(uint32_t a) { return vdupq_n_u32(a); }
 NC_INLINE U load(const void* p) { return vreinterpretq_u32_u8(load_16(p)); }
+// For more than one use: compilers like to load again instead, and loads are what such loops have the most of.
+NC_INLINE U load_once(const void* p) {
+    U a = load(p);
+#if defined(__GNUC__)
+    __asm__("" : "+w"(a));
+#endif
+    return a;
+}
+// The first n lanes, of which there are more; the others are those of rest.
+NC_INLINE U load_some(const void* p, size_t n, U rest) {
+    uint32_t all[4];
+    vst1q_u32(all, rest);
+    NC_COPY(all, p, n * 4);
+    return vld1q_u32(all);
+}
 NC_INLINE U load_u16(const void* p) { return vmovl_u16(vreinterpret_u16_u8(load_8(p))); }
 NC_INLINE U load_u8(const void* p) {
     uint32_t four;
@@ -48,7 +63,6 @@ NC_INLINE U load_half(const void* p) { return as_bits(vcvt_f32_f16(vreinterpret_
 // The baseline has no store that is worth calling non-temporal: `stream` is ignored, and there is nothing to fence.
 NC_INLINE void store(void* p, U a, bool) { store_16(p, vreinterpretq_u8_u32(a)); }
 NC_INLINE void fence() {}
-NC_INLINE void prefetch(const unsigned char*) {} // processors differ; none is known to gain
 NC_INLINE void copy_some(void* to, const void* from, size_t n) { NC_COPY(to, from, n); }
 
 NC_INLINE U band(U a, U b) { return vandq_u32(a, b); }
@@ -66,6 +80,12 @@ NC_INLINE U shlv(U a, U count) { return vshlq_u32(a, shift_count(count)); }
 NC_INLINE U shrv(U a, U count) { return vshlq_u32(a, vnegq_s32(shift_count(count))); }
 NC_INLINE U min_u(U a, U b) { return vminq_u32(a, b); }
 NC_INLINE U max_u(U a, U b) { return vmaxq_u32(a, b); }
+NC_INLINE U max_s(U a, U b) {
+    return vreinterpretq_u32_s32(vmaxq_s32(vreinterpretq_s32_u32(a), vreinterpretq_s32_u32(b)));
+}
+NC_INLINE U min_words(U a, U b) {
+    return vreinterpretq_u32_u16(vminq_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b)));
+}
 NC_INLINE M gt(U a, U b) { return vcgtq_s32(vreinterpretq_s32_u32(a), vreinterpretq_s32_u32(b)); } // signed
 NC_INLINE M gt_u(U a, U b) { return vcgtq_u32(a, b); }
 NC_INLINE M eq(U a, U b) { return vceqq_u32(a, b); }
@@ -182,6 +202,13 @@ NC_INLINE void store_clamped_bytes(void* p, const U (&a)[4], const U (&offset)[4
     const int8x16_t bytes = vcombine_s8(vqmovn_s16(vqaddq_s16(saturated_words(a[0], a[1]), low)),
                                         vqmovn_s16(vqaddq_s16(saturated_words(a[2], a[3]), high)));
     store_16(p, veorq_u8(vreinterpretq_u8_s8(vminq_s8(vmaxq_s8(bytes, ends.low), ends.high)), ends.turn));
+}
+
+// The third byte of each lane, with the bits of flip turned.
+NC_INLINE void store_third_bytes(void* p, const U (&a)[4], U flip, bool) {
+    const uint16x8_t low = vcombine_u16(vshrn_n_u32(a[0], 16), vshrn_n_u32(a[1], 16)),
+                     high = vcombine_u16(vshrn_n_u32(a[2], 16), vshrn_n_u32(a[3], 16));
+    store_16(p, veorq_u8(vcombine_u8(vmovn_u16(low), vmovn_u16(high)), vreinterpretq_u8_u32(flip)));
 }
 
 // Two vectors of codes below 2^16 -> 8 uint16.

@@ -147,7 +147,9 @@ void quantize(const void* x_f32, void* codes, const Rectangle& r, const Quantize
         unsigned char* const to = row_at(codes, r.dst_step, i);
         for (size_t j = 0; j < r.cols; ++j) {
             const size_t at = Direction == along_rows ? i : j;
-            const QuantizeEntry entry{params.factor[at], params.shift[at], params.zero[at], params.offset[at]};
+            const auto number = [at](const float* numbers) { return numbers != nullptr ? numbers[at] : 0; };
+            const QuantizeEntry entry{params.factor[at], number(params.shift), number(params.zero),
+                                      number(params.offset)};
             const float sum = quantized_sum<Op, Hub>(load<float>(from, j), entry);
             if (rule.item == 4) {
                 store<uint32_t>(to, j, std::bit_cast<uint32_t>(one_nan(sum)));
@@ -196,6 +198,18 @@ template <int32_t Direction> void range(const void* x_f32, const Rectangle& r, f
             low[at] = x < low[at] ? x : low[at];
             high[at] = x > high[at] ? x : high[at];
         }
+}
+
+bool span(const void* x_f32, const Rectangle& r, float* low, float* high) noexcept {
+    bool finite = true;
+    for (size_t i = 0; i < r.rows; ++i)
+        for (size_t j = 0; j < r.cols; ++j) {
+            const float x = load<float>(row_at(x_f32, r.src_step, i), j);
+            finite = finite && counts_in_range(x);
+            low[i] = x < low[i] ? x : low[i];
+            high[i] = x > high[i] ? x : high[i];
+        }
+    return finite;
 }
 
 template <class T> void sum_row(const unsigned char* codes, size_t n, int32_t& sum) {
@@ -294,6 +308,7 @@ constexpr KernelTable make_table() {
     fill_dequantize<codes_i8, hub_f32>(table);
     table.range[along_rows] = &range<along_rows>;
     table.range[along_columns] = &range<along_columns>;
+    table.span = &span;
     table.code_sums = &code_sums;
     table.unscale[NC_FORMAT_f64] = &unscale<NC_FORMAT_f64>;
     table.unscale[NC_FORMAT_f32] = &unscale<NC_FORMAT_f32>;
