@@ -116,11 +116,18 @@ def words_for(src, dst):
 SEED, OFFSET = 2**63 + 5, 2**33 + 1
 
 
+@functools.lru_cache(4)
+def place_of(src, dst):
+    """Where codes_for(src, dst) lie in dst."""
+    return oracle.place(src, codes_for(src, dst), dst)
+
+
 @functools.lru_cache(64)
 def expected(src, dst, rounding="nearest_even", overflow="ieee"):
     """The oracle's answer for codes_for(src, dst)."""
     words = words_for(src, dst) if rounding == "stochastic" else None
-    result = oracle.cast(src, codes_for(src, dst), dst, rounding, overflow, words)
+    at = None if src == dst else place_of(src, dst)
+    result = oracle.cast(src, codes_for(src, dst), dst, rounding, overflow, words, at)
     result.flags.writeable = False
     return result
 

@@ -250,9 +250,29 @@ def _chance(v, r, lo, hi):
     return result
 
 
-def _round(fmt, negative, v, r, rounding, words):
+@dataclass
+class Place:
+    """Values, and between which two magnitudes of a format each lies: what all roundings and policies begin with."""
+
+    x: Values
+    infinite: np.ndarray
+    v: np.ndarray  # finite magnitudes, and 0 for infinities
+    index: np.ndarray  # of the lower neighbour
+    lo: np.ndarray
+    hi: np.ndarray
+
+
+def place(src, codes, dst):
+    """Where codes of src lie in dst."""
+    x = decode(src, codes)
+    infinite = np.isinf(x.magnitude)
+    v = np.where(infinite, 0, x.magnitude)
+    return Place(x, infinite, v, *_neighbours(FLOATS[dst], v, x.residual))
+
+
+def _round(fmt, at, rounding, words):
     """Index of each finite magnitude after rounding; above max_index it overflows."""
-    index, lo, hi = _neighbours(fmt, v, r)
+    negative, v, r, index, lo, hi = at.x.negative, at.v, at.x.residual, at.index, at.lo, at.hi
     inexact = (v != lo) | (r != 0)
     middle = ((v - lo) - (hi - lo) / 2) + r  # its sign is exact: both differences are
     if fmt.unsigned and rounding == "nearest_even":
@@ -292,15 +312,15 @@ def _nan_codes(src, codes, values, fmt, overflow):
     return np.where(values.negative, int(fmt.negative_nan, 16), fmt.nan_code)
 
 
-def cast(src, codes, dst, rounding="nearest_even", overflow="ieee", words=None):
-    """Codes of dst for codes of src. words: one uint32 per element, for stochastic rounding."""
+def cast(src, codes, dst, rounding="nearest_even", overflow="ieee", words=None, at=None):
+    """Codes of dst for codes of src. words: uint32 for stochastic rounding, one per element; at: where they lie in dst."""
     fmt = FLOATS[dst]
     codes = np.ascontiguousarray(codes, storage_dtype(src)).ravel()
     if src == dst:
         return codes.copy()
-    x = decode(src, codes)
-    infinite = np.isinf(x.magnitude)
-    index = _round(fmt, x.negative, np.where(infinite, 0, x.magnitude), x.residual, rounding, words)
+    at = at or place(src, codes, dst)
+    x, infinite = at.x, at.infinite
+    index = _round(fmt, at, rounding, words)
     too_big = (index > fmt.max_index) & ~infinite
 
     largest = np.uint64(fmt.max_index << fmt.shift)
@@ -330,12 +350,12 @@ def refusals(src, codes, dst, rounding="nearest_even"):
     """Why overflow="raise" refuses each element: "", "finite", "infinite", "nan", "zero" or "negative"."""
     fmt = FLOATS[dst]
     codes = np.ascontiguousarray(codes, storage_dtype(src)).ravel()
-    x = decode(src, codes)
-    infinite = np.isinf(x.magnitude)
     reasons = np.full(codes.size, "", "U8")
     if src == dst:
         return reasons
-    index = _round(fmt, x.negative, np.where(infinite, 0, x.magnitude), x.residual, rounding, None)
+    at = place(src, codes, dst)
+    x, infinite = at.x, at.infinite
+    index = _round(fmt, at, rounding, None)
     reasons[index > fmt.max_index] = "finite"  # also where the cast itself would give the largest value
     if fmt.inf is None:
         reasons[infinite] = "infinite"

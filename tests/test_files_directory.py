@@ -202,7 +202,7 @@ def test_records_that_show_late(model, out, monkeypatch):
     assert files.names(out) == ["new"]
 
 
-@pytest.mark.parametrize(("world", "launcher"), [(7, "options"), (2, "torchrun"), (2, "slurm")])
+@pytest.mark.parametrize(("world", "launcher"), [(5, "options"), (2, "torchrun"), (2, "slurm")])
 def test_ranks_at_the_same_time(world, launcher, model, out):
     """Processes, as launchers start them."""
     nc.cast_file(model, out / "whole", "float16")
