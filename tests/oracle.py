@@ -313,7 +313,10 @@ def _nan_codes(src, codes, values, fmt, overflow):
 
 
 def cast(src, codes, dst, rounding="nearest_even", overflow="ieee", words=None, at=None):
-    """Codes of dst for codes of src. words: uint32 for stochastic rounding, one per element; at: where they lie in dst."""
+    """Codes of dst for codes of src.
+
+    words: one uint32 per element, for stochastic rounding. at: where the codes lie in dst, if that is known.
+    """
     fmt = FLOATS[dst]
     codes = np.ascontiguousarray(codes, storage_dtype(src)).ravel()
     if src == dst:
