@@ -64,7 +64,7 @@ public:
                 return;
             params.low = known ? low.data() : nullptr;
             params.high = known ? high.data() : nullptr;
-            both(c, c.x.data(), 4, item, [&](const KernelTable& table, const void* from, void* to, const Rectangle& r) {
+            both(c, c.x.data(), 32, item, [&](const KernelTable& table, const void* from, void* to, const Rectangle& r) {
                 table.quantize[op][hub][along](from, to, r, params, rule, c.stream);
             });
             report(c, item, "quantize, %s, %s, along %s, item %d, codes %d to %d, range known %d", op_names[op],
@@ -73,7 +73,10 @@ public:
     }
 
     void dequantize(int32_t kind, int32_t hub, int32_t along, bool biased, bool fused, const Case& c) {
-        const size_t from = kind == codes_f32 ? 4 : 1, to = hub == hub_f32 ? 4 : 2;
+        if (along == along_columns && (kind == codes_i4 || kind == codes_u4))
+            return; // there is none
+        const size_t from = kind == codes_f32 ? 32 : kind == codes_i4 || kind == codes_u4 ? 4 : 8;
+        const size_t to = hub == hub_f32 ? 4 : 2;
         const DequantizeParams params{c.factor.data(), c.zero.data(), biased ? c.bias.data() : nullptr, fused};
         both(c, c.x.data(), from, to, [&](const KernelTable& table, const void* src, void* dst, const Rectangle& r) {
             table.dequantize[kind][hub][along](src, dst, r, params, c.stream);
@@ -161,8 +164,8 @@ private:
         return at;
     }
 
-    template <class Kernel> void both(const Case& c, const void* x, size_t from_item, size_t to_item, Kernel kernel) {
-        const Field source(c.rows, c.cols, from_item, c.gap), target(c.rows, c.cols, to_item, c.gap);
+    template <class Kernel> void both(const Case& c, const void* x, size_t from_bits, size_t to_item, Kernel kernel) {
+        const Field source(c.rows, (c.cols * from_bits + 7) / 8, 1, c.gap), target(c.rows, c.cols, to_item, c.gap);
         const unsigned char* const from = place(source_, source, x, c.at_end);
         const Rectangle r{c.rows, c.cols, source.step(), target.step()};
         clean_ = true;

@@ -76,6 +76,15 @@ void by_hand(Tally& tally) {
     const float scale = 0.5f, zero = 100, bias = 1;
     scalar.dequantize[codes_u8][hub_f32][along_rows](&code, &value, {1, 1, 1, 4}, {&scale, &zero, &bias, false}, false);
     tally.check(value == 51, "dequantize: %a", double{value});
+    const uint8_t pair = 0x8f; // 15 and 8, or -1 and -8
+    uint16_t two[2];
+    const float unit = 2, origin = 0;
+    for (const int32_t kind : {codes_i4, codes_u4}) {
+        scalar.dequantize[kind][hub_f16][along_rows](&pair, two, {1, 2, 1, 4}, {&unit, &origin, nullptr, false}, false);
+        const bool right = kind == codes_u4 ? two[0] == 0x4f80 && two[1] == 0x4c00  // 30, 16
+                                            : two[0] == 0xc000 && two[1] == 0xcc00; // -2, -16
+        tally.check(right, "kind %d: %04x %04x", kind, two[0], two[1]);
+    }
     const float values[] = {3, nan, -inf, -2, inf, -0.0f};
     float low = inf, high = -inf;
     scalar.range[along_rows](values, {1, 6, 24, 0}, &low, &high);

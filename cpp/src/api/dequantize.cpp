@@ -33,17 +33,19 @@ void dequantize_part(void* context, size_t begin, size_t end) noexcept {
     const FpGuard guard(NC_NEAREST_EVEN);
     BoxNumbers numbers(*job.table, r, job.arithmetic);
     const Codes items(*job.table, r);
+    const bool nibbles = items.as_nibbles() && job.nest.along == along_rows && job.nest.box() % 2 == 0;
     Tiles tiles;
-    ValueMaker maker(*job.table, *job.out, items.kind(), job.arithmetic, job.nest.along, tiles.raw,
-                     tiles.number_bytes());
+    ValueMaker maker(*job.table, *job.out, nibbles ? items.nibble_kind() : items.kind(), job.arithmetic, job.nest.along,
+                     tiles.raw, tiles.number_bytes());
     for_each_batch(job.nest, begin, end, false, quant_tile, [&](const Batch& batch) {
         numbers.load(batch);
         const DequantizeParams params = numbers.dequantize_params();
-        const bool direct = items.direct_read(batch.col.codes) && maker.direct(batch.col.x);
+        const bool direct = (nibbles || items.direct_read(batch.col.codes)) && maker.direct(batch.col.x);
         for_each_chunk(job.nest.along, batch, direct ? batch.rows * batch.cols : quant_tile, [&](const Chunk& chunk) {
-            const Rows codes = items.read(
-                {items.at(r.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes, batch.col.codes},
-                tiles.codes, tiles.number_bytes());
+            unsigned char* const from = items.at(r.codes.data, chunk.at.codes);
+            const Rows codes = nibbles ? Rows{from, static_cast<ptrdiff_t>(batch.row.codes / 8)}
+                                       : items.read({from, chunk.rows, chunk.cols, batch.row.codes, batch.col.codes},
+                                                    tiles.codes, tiles.number_bytes());
             maker.make(batch, chunk, codes, params,
                        {r.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, job.stream);
         });

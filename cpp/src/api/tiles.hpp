@@ -86,7 +86,10 @@ public:
 
     // What kernels dequantize: signed or unsigned bytes, or float32 for wider and float codes.
     CodeKind kind() const noexcept { return is_float() || item_ > 1 ? codes_f32 : is_signed_ ? codes_i8 : codes_u8; }
-    // Codes of that kind: in place or in the tile.
+    // Whether packed codes are dequantized as they are, where boxes are along rows and begin with bytes: as which kind.
+    bool as_nibbles() const noexcept { return packed_ && bits_ == 4 && !is_float(); }
+    CodeKind nibble_kind() const noexcept { return is_signed_ ? codes_i4 : codes_u4; }
+    // Codes of kind(): in place or in the tile.
     Rows read(const View& view, unsigned char* raw, unsigned char* tile) const noexcept;
     bool direct_read(int64_t col) const noexcept { return direct(col) && bits_ == 8; }
     // The same from native unpacked codes without gaps.

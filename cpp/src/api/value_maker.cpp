@@ -11,7 +11,7 @@ namespace narrowcast {
 namespace {
 
 constexpr size_t hub_items[hub_count] = {4, 2, 2};
-constexpr size_t code_items[code_kinds] = {1, 1, 4};
+constexpr size_t kind_bits[code_kinds] = {8, 8, 32, 4, 4};
 
 } // namespace
 
@@ -20,16 +20,16 @@ ValueMaker::ValueMaker(const KernelTable& table, const Operand& out, CodeKind ki
     : table_(table), arithmetic_(arithmetic), out_(table, out, hub_f32), kind_(kind), along_(along),
       in_steps_(arithmetic.fused_scale != 1 || arithmetic.dequant_hub != hub_f32), tile_(tile), raw_(raw) {}
 
-void ValueMaker::run(DequantizeFn kernel, const Batch& batch, const Chunk& chunk, const Rows& codes, size_t code_item,
+void ValueMaker::run(DequantizeFn kernel, const Batch& batch, const Chunk& chunk, const Rows& codes, size_t code_bits,
                      const Rows& to, size_t item, const DequantizeParams& params, bool stream) const noexcept {
     for_each_span(along_, batch, chunk, [&](const Span& span) {
         const Rectangle rectangle{span.rows, span.cols,
-                                  span.own_rows ? codes.step : static_cast<ptrdiff_t>(span.cols * code_item),
+                                  span.own_rows ? codes.step : static_cast<ptrdiff_t>(span.cols * code_bits / 8),
                                   span.own_rows ? to.step : static_cast<ptrdiff_t>(span.cols * item)};
         const size_t i = span.param;
         const DequantizeParams own{params.scale + i, params.zero + i,
                                    params.bias != nullptr ? params.bias + i : nullptr, params.fused};
-        kernel(codes.data + span.at * code_item, to.data + span.at * item, rectangle, own, stream);
+        kernel(codes.data + span.at * code_bits / 8, to.data + span.at * item, rectangle, own, stream);
     });
 }
 
@@ -45,10 +45,10 @@ void ValueMaker::in_steps(const Batch& batch, const Chunk& chunk, const Rows& co
     const size_t n = chunk.rows * chunk.cols;
     const Rows floats{tile_, static_cast<ptrdiff_t>(chunk.cols * sizeof(float))};
     const bool fused = arithmetic_.fused_scale != 1;
-    run(table_.dequantize[kind_][hub_f32][along_], batch, chunk, codes, code_items[kind_], floats, sizeof(float),
+    run(table_.dequantize[kind_][hub_f32][along_], batch, chunk, codes, kind_bits[kind_], floats, sizeof(float),
         fused ? params : DequantizeParams{params.scale, none.data(), nullptr, false}, false);
     if (fused) {
-        run(table_.dequantize[codes_f32][hub_f32][along_], batch, chunk, floats, sizeof(float), floats, sizeof(float),
+        run(table_.dequantize[codes_f32][hub_f32][along_], batch, chunk, floats, 32, floats, sizeof(float),
             {last.data(), none.data(), nullptr, false}, false);
         return;
     }
@@ -56,7 +56,7 @@ void ValueMaker::in_steps(const Batch& batch, const Chunk& chunk, const Rows& co
     table_.direct[hub_f32][format][0](tile_, raw_, n, false);
     table_.widen[format](raw_, tile_, n, false);
     // The bias is minus the shift: one more step of that format.
-    run(table_.dequantize[codes_f32][hub][along_], batch, chunk, floats, sizeof(float),
+    run(table_.dequantize[codes_f32][hub][along_], batch, chunk, floats, 32,
         {raw_, static_cast<ptrdiff_t>(chunk.cols * 2)}, 2, {ones.data(), none.data(), params.bias, false}, false);
     table_.widen[format](raw_, tile_, n, false);
 }
@@ -66,7 +66,7 @@ void ValueMaker::make_floats(const Batch& batch, const Chunk& chunk, const Rows&
     if (in_steps_)
         in_steps(batch, chunk, codes, params);
     else
-        run(table_.dequantize[kind_][hub_f32][along_], batch, chunk, codes, code_items[kind_],
+        run(table_.dequantize[kind_][hub_f32][along_], batch, chunk, codes, kind_bits[kind_],
             {tile_, static_cast<ptrdiff_t>(chunk.cols * sizeof(float))}, sizeof(float), params, false);
 }
 
@@ -75,12 +75,12 @@ void ValueMaker::make(const Batch& batch, const Chunk& chunk, const Rows& codes,
     const int32_t hub = out_.hub();
     const auto item = hub_items[hub];
     if (direct(to.col)) {
-        run(table_.dequantize[kind_][hub][along_], batch, chunk, codes, code_items[kind_],
+        run(table_.dequantize[kind_][hub][along_], batch, chunk, codes, kind_bits[kind_],
             {to.data, static_cast<ptrdiff_t>(to.row)}, item, params, stream);
         return;
     }
     if (!in_steps_) {
-        run(table_.dequantize[kind_][hub][along_], batch, chunk, codes, code_items[kind_],
+        run(table_.dequantize[kind_][hub][along_], batch, chunk, codes, kind_bits[kind_],
             {tile_, static_cast<ptrdiff_t>(chunk.cols * item)}, item, params, false);
         out_.write(to, tile_, raw_, stream);
         return;

@@ -29,7 +29,7 @@ public:
                      const DequantizeParams& params) noexcept;
 
 private:
-    void run(DequantizeFn kernel, const Batch& batch, const Chunk& chunk, const Rows& codes, size_t code_item,
+    void run(DequantizeFn kernel, const Batch& batch, const Chunk& chunk, const Rows& codes, size_t code_bits,
              const Rows& to, size_t item, const DequantizeParams& params, bool stream) const noexcept;
     // The dialects whose way back is not one product.
     void in_steps(const Batch& batch, const Chunk& chunk, const Rows& codes, const DequantizeParams& params) noexcept;

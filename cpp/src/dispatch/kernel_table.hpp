@@ -102,7 +102,9 @@ struct DequantizeParams {
     const float* bias;
     bool fused;
 };
-enum CodeKind : int32_t { codes_i8 = 0, codes_u8 = 1, codes_f32 = 2, code_kinds = 3 };
+// The last two: packed codes of 4 bits, the first in the low half of a byte, rows beginning with a byte; along rows
+// only.
+enum CodeKind : int32_t { codes_i8 = 0, codes_u8 = 1, codes_f32 = 2, codes_i4 = 3, codes_u4 = 4, code_kinds = 5 };
 
 using QuantizeFn = void (*)(const void* x_f32, void* codes, const Rectangle& r, const QuantizeParams& params,
                             const QuantizeRule& rule, bool stream) noexcept;

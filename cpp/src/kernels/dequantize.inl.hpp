@@ -186,5 +186,27 @@ void dequantize(const void* codes, void* out, const Rectangle& r, const Dequanti
         fence();
 }
 
+// Packed codes of 4 bits, unpacked a tile at a time: rows that follow each other together, or parts of one.
+template <bool IsSigned, int32_t Hub>
+NC_NOINLINE void dequantize_nibbles(const void* codes, void* out, const Rectangle& r, const DequantizeParams& params,
+                                    bool stream) noexcept {
+    constexpr int32_t kind = IsSigned ? codes_i8 : codes_u8;
+    constexpr size_t item = hub_bytes<Hub>(), most = 4096;
+    alignas(64) unsigned char tile[most];
+    const bool dense = r.cols % 2 == 0 && r.src_step == static_cast<ptrdiff_t>(r.cols / 2) && r.cols <= most / 2;
+    const size_t together = dense && r.cols != 0 ? most / r.cols : 1;
+    for (size_t row = 0; row < r.rows; row += together) {
+        const size_t rows = r.rows - row < together ? r.rows - row : together;
+        const unsigned char* const from = row_at(codes, r.src_step, row);
+        unsigned char* const to = row_at(out, r.dst_step, row);
+        for (size_t col = 0; col < r.cols; col += most) {
+            const size_t cols = r.cols - col < most ? r.cols - col : most;
+            unpack_codes<4>(from + col / 2, tile, rows * cols, IsSigned, false);
+            const Rectangle part{rows, cols, static_cast<ptrdiff_t>(cols), r.dst_step};
+            dequantize<kind, Hub, along_rows>(tile, to + col * item, part, params_from(params, row), stream);
+        }
+    }
+}
+
 } // namespace
 } // namespace narrowcast

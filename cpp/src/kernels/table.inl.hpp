@@ -248,9 +248,13 @@ template <int32_t Op, int32_t Hub> constexpr void fill_quantize(KernelTable& tab
 template <int32_t Kind, int32_t Hub> constexpr void fill_dequantize(KernelTable& table) {
     table.dequantize[Kind][Hub][along_rows] = &dequantize<Kind, Hub, along_rows>;
     table.dequantize[Kind][Hub][along_columns] = &dequantize<Kind, Hub, along_columns>;
+    if constexpr (Kind == codes_f32) {
+        table.dequantize[codes_i4][Hub][along_rows] = &dequantize_nibbles<true, Hub>;
+        table.dequantize[codes_u4][Hub][along_rows] = &dequantize_nibbles<false, Hub>;
+    }
     if constexpr (Hub + 1 < hub_count)
         fill_dequantize<Kind, Hub + 1>(table);
-    else if constexpr (Kind + 1 < code_kinds)
+    else if constexpr (Kind != codes_f32)
         fill_dequantize<Kind + 1, hub_f32>(table);
 }
 

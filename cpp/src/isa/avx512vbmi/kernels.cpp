@@ -5,13 +5,14 @@
 //  - float32 and float16 -> byte codes, nearest-even: the generic addition fused, its bytes picked by permutations;
 //  - float32 and float16 -> bfloat16: the hardware conversion. It flushes subnormals and keeps NaN payloads, so it is
 //    used only for blocks that a class test shows free of both;
-//  - packing: bitpack.hpp.
+//  - packing: bitpack.hpp; packed codes of 4 bits to values: ../avx512/nibbles.hpp.
 #include "isa/avx512/vec.hpp"
 
 #include "kernels/all.inl.hpp"
 
 #if defined(__AVX512VBMI__) && (defined(__AVX512BF16__) || defined(_MSC_VER))
 
+#include "isa/avx512/nibbles.hpp"
 #include "isa/avx512vbmi/bitpack.hpp"
 
 namespace narrowcast {
@@ -390,6 +391,7 @@ constexpr KernelTable make_table() {
 #define NC_INT(number, ...)
 #include "narrowcast/formats.def"
     override_width<most_code_bits - 1>(table); // codes of 8 bits are copied
+    override_nibbles(table);
     table.direct[hub_f32][NC_FORMAT_bf16][0] = &hardware_to_bf16<NC_FORMAT_f32, false>;
     table.direct[hub_f32][NC_FORMAT_bf16][1] = &hardware_to_bf16<NC_FORMAT_f32, true>;
     table.direct[hub_f16][NC_FORMAT_bf16][0] = &hardware_to_bf16<NC_FORMAT_f16, false>;

@@ -188,6 +188,22 @@ void dequantize(const void* codes, void* out, const Rectangle& r, const Dequanti
     }
 }
 
+template <bool IsSigned, int32_t Hub>
+void dequantize_nibbles(const void* codes, void* out, const Rectangle& r, const DequantizeParams& params,
+                        bool) noexcept {
+    for (size_t i = 0; i < r.rows; ++i) {
+        const unsigned char* const from = row_at(codes, r.src_step, i);
+        unsigned char* const to = row_at(out, r.dst_step, i);
+        for (size_t j = 0; j < r.cols; ++j) {
+            const int code = load<uint8_t>(from, j / 2) >> j % 2 * 4 & 0xf;
+            const auto number = static_cast<float>(IsSigned && code >= 8 ? code - 16 : code);
+            const float* const bias = params.bias != nullptr ? params.bias + i : nullptr;
+            const float value = dequantized(number, params.scale[i], params.zero[i], bias, params.fused);
+            store<Storage<hub_format<Hub>()>>(to, j, hub_code<Hub>(value));
+        }
+    }
+}
+
 template <int32_t Direction> void range(const void* x_f32, const Rectangle& r, float* low, float* high) noexcept {
     for (size_t i = 0; i < r.rows; ++i)
         for (size_t j = 0; j < r.cols; ++j) {
@@ -284,9 +300,13 @@ template <int32_t Op, int32_t Hub> constexpr void fill_quantize(KernelTable& tab
 template <int32_t Kind, int32_t Hub> constexpr void fill_dequantize(KernelTable& table) {
     table.dequantize[Kind][Hub][along_rows] = &dequantize<Kind, Hub, along_rows>;
     table.dequantize[Kind][Hub][along_columns] = &dequantize<Kind, Hub, along_columns>;
+    if constexpr (Kind == codes_f32) {
+        table.dequantize[codes_i4][Hub][along_rows] = &dequantize_nibbles<true, Hub>;
+        table.dequantize[codes_u4][Hub][along_rows] = &dequantize_nibbles<false, Hub>;
+    }
     if constexpr (Hub + 1 < hub_count)
         fill_dequantize<Kind, Hub + 1>(table);
-    else if constexpr (Kind + 1 < code_kinds)
+    else if constexpr (Kind != codes_f32)
         fill_dequantize<Kind + 1, hub_f32>(table);
 }
 
