@@ -18,8 +18,9 @@
 namespace narrowcast {
 namespace {
 
-// Elements of a batch that are read twice where they are: few enough for the second cache.
-constexpr size_t direct_tile = 8 * quant_tile;
+// Elements of a batch that are read twice where they are: few enough for the second cache, and enough that the memory
+// behind it is not waited for too often.
+constexpr size_t direct_tile = 16 * quant_tile;
 
 struct Job {
     const KernelTable* table;
@@ -94,7 +95,8 @@ nc_status quantize(const QuantRequest& r, const KernelTable& table, nc_error* er
             make_nest(r, r.scale, r.zero, {r.packed || r.sums.data != nullptr, dynamic}, error, job.nest))
         return status;
     const size_t bytes = r.x.item + r.codes.item;
-    job.stream = r.sums.data == nullptr && exceeds_caches(r.n * bytes);
+    // Codes of computed scales come in bursts, between which x is read: stores past the caches would be waited for.
+    job.stream = !dynamic && r.sums.data == nullptr && exceeds_caches(r.n * bytes);
     if (r.options.threads == 1)
         quantize_part(&job, 0, r.n);
     else
