@@ -153,8 +153,8 @@ nc_status check_zero_points(const QuantRequest& r, nc_error* error) noexcept {
     return NC_OK;
 }
 
-BoxNumbers::BoxNumbers(const KernelTable& table, const QuantRequest& request, const Arithmetic& arithmetic) noexcept
-    : table_(table), request_(request), arithmetic_(arithmetic), rule_(make_rule(request)), count_(0),
+BoxNumbers::BoxNumbers(const QuantRequest& request, const Arithmetic& arithmetic) noexcept
+    : table_(*request.table), request_(request), arithmetic_(arithmetic), rule_(make_rule(request)), count_(0),
       own_multiplier_(false) {}
 
 void BoxNumbers::read(const Operand& operand, const unsigned char* from, int64_t step, size_t count,
@@ -242,8 +242,8 @@ void BoxNumbers::store(const Batch& batch) noexcept {
     write(zero, zero.data + batch.at.second, batch.row.second, count_, from);
 }
 
-void BoxNumbers::choose(const Batch& batch, float* low, float* high) noexcept {
-    for (size_t i = 0; i < batch.boxes; ++i) {
+void BoxNumbers::choose(const Batch& batch, float* low, float* high, bool filled) noexcept {
+    for (size_t i = 0; !filled && i < batch.boxes; ++i) {
         const bool none = low[i] > high[i];
         low[i] = none ? 0 : low[i];
         high[i] = none ? 0 : high[i];

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "api/boxes.hpp"
+#include "api/dialect.hpp"
 #include "api/quant_check.hpp"
 
 namespace narrowcast {
@@ -29,12 +30,13 @@ nc_status check_computed(const QuantRequest& request, nc_error* error) noexcept;
 
 class BoxNumbers {
 public:
-    BoxNumbers(const KernelTable& table, const QuantRequest& request, const Arithmetic& arithmetic) noexcept;
+    BoxNumbers(const QuantRequest& request, const Arithmetic& arithmetic) noexcept;
 
     // Scales and zero points of the batch's boxes, as float32.
     void load(const Batch& batch) noexcept;
-    // The same from ranges, low[i] > high[i] if a box had no finite value; they are written to their arrays.
-    void choose(const Batch& batch, float* low, float* high) noexcept;
+    // The same from ranges; they are written to their arrays. filled: every box had a finite value; else low[i] >
+    // high[i] where there was none.
+    void choose(const Batch& batch, float* low, float* high, bool filled) noexcept;
     // After either:
     QuantizeParams quantize_params() noexcept;
     DequantizeParams dequantize_params() noexcept;

@@ -1,13 +1,11 @@
 // nc_quantize: check, arrange, split, and batch by batch: the numbers of the boxes, then codes, then their sums. Where
 // scales are computed, a batch is what stays in a near cache between its range and its codes.
 #include <algorithm>
-#include <iterator>
 
 #include "api/boxes.hpp"
 #include "api/code_maker.hpp"
 #include "api/error.hpp"
 #include "api/fp_guard.hpp"
-#include "api/isa.hpp"
 #include "api/memory.hpp"
 #include "api/params.hpp"
 #include "api/quant_check.hpp"
@@ -23,7 +21,6 @@ namespace {
 constexpr size_t direct_tile = 16 * quant_tile;
 
 struct Job {
-    const KernelTable* table;
     const QuantRequest* request;
     Arithmetic arithmetic;
     Nest nest;
@@ -34,10 +31,10 @@ void quantize_part(void* context, size_t begin, size_t end) noexcept {
     const Job& job = *static_cast<const Job*>(context);
     const QuantRequest& r = *job.request;
     const FpGuard guard(NC_NEAREST_EVEN);
-    BoxNumbers numbers(*job.table, r, job.arithmetic);
-    const Reals x(*job.table, r.x, job.arithmetic.hub);
+    BoxNumbers numbers(r, job.arithmetic);
+    const Reals x(*r.table, r.x, job.arithmetic.hub);
     Tiles tiles;
-    CodeMaker maker(*job.table, r, job.arithmetic, job.nest.along, tiles);
+    CodeMaker maker(r, job.arithmetic, job.nest.along, tiles);
     const size_t once = x.direct_f32(job.nest.axes[job.nest.count - 1].step.x) ? direct_tile : quant_tile;
     for_each_batch(job.nest, begin, end, r.options.dynamic != 0, once, [&](const Batch& batch) {
         Rows held{};
@@ -46,9 +43,9 @@ void quantize_part(void* context, size_t begin, size_t end) noexcept {
         if (r.options.dynamic != 0) {
             const ReadRoom room{tiles.raw, tiles.numbers};
             holds = job.arithmetic.takes_in_zero
-                        ? find_spans(*job.table, x, r.x.data, batch, room, held, low, high, finite)
-                        : find_ranges(*job.table, job.nest.along, x, r.x.data, batch, room, held, low, high);
-            numbers.choose(batch, low, high);
+                        ? find_spans(*r.table, x, r.x.data, batch, room, held, low, high, finite)
+                        : find_ranges(*r.table, job.nest.along, x, r.x.data, batch, room, held, low, high);
+            numbers.choose(batch, low, high, finite);
         } else {
             numbers.load(batch);
         }
@@ -82,9 +79,8 @@ size_t granule_of(const QuantRequest& r, const Nest& nest) noexcept {
     return box % 8 == 0 ? box : box * 8; // packed codes of a part begin on a byte
 }
 
-nc_status quantize(const QuantRequest& r, const KernelTable& table, nc_error* error) noexcept {
+nc_status quantize(const QuantRequest& r, nc_error* error) noexcept {
     Job job; // not cleared: a nest is long, and calls are short
-    job.table = &table;
     job.request = &r;
     job.arithmetic = make_arithmetic(r);
     const bool dynamic = r.options.dynamic != 0;
@@ -110,25 +106,13 @@ nc_status quantize(const QuantRequest& r, const KernelTable& table, nc_error* er
 nc_status nc_quantize(const nc_array* x, const nc_array* codes, const nc_array* scale, const nc_array* zero_point,
                       const nc_array* row_sums, const nc_quantize_options* options, nc_error* error) noexcept {
     using namespace narrowcast;
-    if (!usable(error))
-        return NC_ERROR_ARGUMENT;
-    clear(error);
     QuantRequest r;
-    if (const nc_status status = read_quantize_options(options, error, r))
+    Given given[] = {{x, "x", Role::real, Use::read, &r.x},
+                     {codes, "codes", Role::codes, Use::written, &r.codes},
+                     {scale, "scale", Role::scale, Use::computed, &r.scale},
+                     {zero_point, "zero_point", Role::zero, Use::computed, &r.zero},
+                     {row_sums, "row_sums", Role::sums, Use::written, &r.sums}};
+    if (const nc_status status = check_call(options, given, error, r))
         return status;
-    const bool dynamic = r.options.dynamic != 0;
-    Given given[] = {{x, "x", Role::real, false, &r.x},
-                     {codes, "codes", Role::codes, true, &r.codes},
-                     {scale, "scale", Role::scale, dynamic, &r.scale},
-                     {zero_point, "zero_point", Role::zero, dynamic, &r.zero},
-                     {row_sums, "row_sums", Role::sums, true, &r.sums}};
-    if (const nc_status status = check_arrays(given, std::size(given), error, r))
-        return status;
-    if (!dynamic)
-        if (const nc_status status = check_zero_points(r, error))
-            return status;
-    const KernelTable* table = nullptr;
-    if (const nc_status status = choose_table(r.options.isa, error, table))
-        return status;
-    return r.n == 0 ? NC_OK : quantize(r, *table, error);
+    return r.n == 0 ? NC_OK : quantize(r, error);
 }

@@ -8,7 +8,6 @@
 #include <array>
 #include <atomic>
 #include <bit>
-#include <iterator>
 #include <limits>
 
 #include "api/error.hpp"
@@ -40,7 +39,6 @@ void store_float(unsigned char* to, float value, bool swapped) noexcept {
 }
 
 struct Job {
-    const KernelTable* table;
     const QuantRequest* request; // scale is low, zero is high
     Nest nest;
     bool whole_boxes; // each is all in one batch
@@ -72,12 +70,12 @@ void range_part(void* context, size_t begin, size_t end) noexcept {
     Job& job = *static_cast<Job*>(context);
     const QuantRequest& r = *job.request;
     const FpGuard guard(NC_NEAREST_EVEN);
-    const Reals x(*job.table, r.x, hub_f32);
+    const Reals x(*r.table, r.x, hub_f32);
     alignas(64) unsigned char raw[quant_tile * 4];
     alignas(64) float tile[quant_tile], low[most_boxes], high[most_boxes];
     for_each_batch(job.nest, begin, end, job.whole_boxes, quant_tile, [&](const Batch& batch) {
         Rows rows{};
-        find_ranges(*job.table, job.nest.along, x, r.x.data, batch, {raw, tile}, rows, low, high);
+        find_ranges(*r.table, job.nest.along, x, r.x.data, batch, {raw, tile}, rows, low, high);
         if (!job.whole_boxes)
             while (job.busy.test_and_set(std::memory_order_acquire)) {
             }
@@ -99,9 +97,8 @@ void range_part(void* context, size_t begin, size_t end) noexcept {
     });
 }
 
-nc_status find_range(const QuantRequest& r, const KernelTable& table, nc_error* error) noexcept {
+nc_status find_range(const QuantRequest& r, nc_error* error) noexcept {
     Job job; // not cleared: a nest is long, and calls are short
-    job.table = &table;
     job.request = &r;
     const size_t parts = part_count(r.n, {r.options.threads, quant_tile, least_part_bytes / r.x.item});
     job.whole_boxes =
@@ -147,7 +144,7 @@ bool for_each_rectangle(Along along, const Reals& x, unsigned char* data, const 
 }
 
 // Ranges stand where x and codes usually do: an element is a box of its own.
-nc_status choose(const QuantRequest& r, const KernelTable& table, nc_error* error) noexcept {
+nc_status choose(const QuantRequest& r, nc_error* error) noexcept {
     Nest nest;
     QuantRequest geometry = r;
     geometry.x.item = sizeof(float);
@@ -155,7 +152,7 @@ nc_status choose(const QuantRequest& r, const KernelTable& table, nc_error* erro
         return status;
     const FpGuard guard(NC_NEAREST_EVEN);
     const Arithmetic arithmetic = make_arithmetic(r);
-    BoxNumbers numbers(table, r, arithmetic);
+    BoxNumbers numbers(r, arithmetic);
     for_each_batch(nest, 0, nest.n, true, most_boxes, [&](const Batch& batch) {
         float low[most_boxes], high[most_boxes];
         const Place& step = batch.rows > 1 ? batch.row : batch.col;
@@ -164,7 +161,7 @@ nc_status choose(const QuantRequest& r, const KernelTable& table, nc_error* erro
             low[i] = load_float(r.x.data + batch.at.x + box * step.x, r.x.swapped);
             high[i] = load_float(r.codes.data + batch.at.codes + box * step.codes, r.codes.swapped);
         }
-        numbers.choose(batch, low, high);
+        numbers.choose(batch, low, high, false);
     });
     return NC_OK;
 }
@@ -201,31 +198,19 @@ using namespace narrowcast;
 
 nc_status nc_range(const nc_array* x, const nc_array* low, const nc_array* high, const nc_quantize_options* options,
                    nc_error* error) noexcept {
-    if (!usable(error))
-        return NC_ERROR_ARGUMENT;
-    clear(error);
     QuantRequest r;
-    if (const nc_status status = read_quantize_options(options, error, r))
+    Given given[] = {{x, "x", Role::real, Use::read, &r.x},
+                     {low, "low", Role::range, Use::written, &r.scale},
+                     {high, "high", Role::range, Use::written, &r.zero}};
+    if (const nc_status status = check_call(options, given, error, r))
         return status;
-    r.packed = false; // there are no codes
-    Given given[] = {{x, "x", Role::real, false, &r.x},
-                     {low, "low", Role::range, true, &r.scale},
-                     {high, "high", Role::range, true, &r.zero}};
-    if (const nc_status status = check_arrays(given, std::size(given), error, r))
-        return status;
-    const KernelTable* table = nullptr;
-    if (const nc_status status = choose_table(r.options.isa, error, table))
-        return status;
-    return r.n == 0 ? NC_OK : find_range(r, *table, error);
+    return r.n == 0 ? NC_OK : find_range(r, error);
 }
 
 nc_status nc_choose_qparams(const nc_array* low, const nc_array* high, int32_t x_format, const nc_array* scale,
                             const nc_array* zero_point, const nc_quantize_options* options, nc_error* error) noexcept {
-    if (!usable(error))
-        return NC_ERROR_ARGUMENT;
-    clear(error);
     QuantRequest r;
-    if (const nc_status status = read_quantize_options(options, error, r))
+    if (const nc_status status = read_options(options, error, r))
         return status;
     if (!is_real_format(x_format))
         return fail(error, NC_ERROR_FORMAT, "x_format is %d; it must be a float format other than tfloat32", x_format);
@@ -235,18 +220,16 @@ nc_status nc_choose_qparams(const nc_array* low, const nc_array* high, int32_t x
         return all;
     }();
     r.options.block = ones.data();
-    r.packed = false;
-    Given given[] = {{low, "low", Role::range, false, &r.x},
-                     {high, "high", Role::range, false, &r.codes},
-                     {scale, "scale", Role::scale, true, &r.scale},
-                     {zero_point, "zero_point", Role::zero, true, &r.zero}};
-    if (const nc_status status = check_arrays(given, std::size(given), error, r))
+    Given given[] = {{low, "low", Role::range, Use::read, &r.x},
+                     {high, "high", Role::range, Use::read, &r.codes},
+                     {scale, "scale", Role::scale, Use::written, &r.scale},
+                     {zero_point, "zero_point", Role::zero, Use::written, &r.zero}};
+    if (const nc_status status = check_arrays(given, error, r))
         return status;
     if (const nc_status status = check_computed(r, error))
         return status;
-    const KernelTable* table = nullptr;
-    if (const nc_status status = choose_table(r.options.isa, error, table))
+    if (const nc_status status = choose_table(r.options.isa, error, r.table))
         return status;
     r.x.format = x_format;
-    return r.n == 0 ? NC_OK : choose(r, *table, error);
+    return r.n == 0 ? NC_OK : choose(r, error);
 }

@@ -157,15 +157,34 @@ template <int Bits> void unpack_codes(const void* packed, void* codes, size_t n,
     run_codes({&unpack_vectors<Bits>, lanes / 2 * Bits, block, is_signed}, packed, codes, n, stream);
 }
 
-// Not branchy, so that the compiler vectorises it.
+// A code whose top bit is set is folded by turning its bits: of the two, that is the smaller number.
 CodeBits code_bits(const void* codes, size_t n) noexcept {
-    uint8_t set = 0, folded = 0;
-    for (size_t i = 0; i < n; ++i) {
-        const uint8_t code = load_as<uint8_t>(codes, i);
-        set = static_cast<uint8_t>(set | code);
-        folded = static_cast<uint8_t>(folded | (code < 0x80 ? code : ~code));
+    const unsigned char* const from = static_cast<const unsigned char*>(codes);
+    const U ones = splat(~0u);
+    U set[2] = {splat(0), splat(0)}, folded[2] = {splat(0), splat(0)};
+    const auto look = [&](size_t k, U x) NC_INLINE_LAMBDA {
+        set[k] = bor(set[k], x);
+        folded[k] = bor(folded[k], min_bytes(x, bxor(x, ones)));
+    };
+    size_t i = 0;
+    for (; n - i >= 2 * size_t{block}; i += 2 * size_t{block}) {
+        look(0, load_once(from + i));
+        look(1, load_once(from + i + block));
     }
-    return {set, folded};
+    CodeBits found{};
+    alignas(64) uint8_t bytes[2][block];
+    store(bytes[0], bor(set[0], set[1]), false);
+    store(bytes[1], bor(folded[0], folded[1]), false);
+    for (size_t k = 0; k < block; ++k) {
+        found.set = static_cast<uint8_t>(found.set | bytes[0][k]);
+        found.folded = static_cast<uint8_t>(found.folded | bytes[1][k]);
+    }
+    for (; i < n; ++i) {
+        const uint8_t code = from[i];
+        found.set = static_cast<uint8_t>(found.set | code);
+        found.folded = static_cast<uint8_t>(found.folded | (code < 0x80 ? code : ~code));
+    }
+    return found;
 }
 
 } // namespace

@@ -130,10 +130,11 @@ bool span_rows(const void* x, const Rectangle& r, float* low, float* high) noexc
     for (size_t first = 0; first < r.rows; first += tile_boxes) {
         const size_t rest = r.rows - first, count = rest < tile_boxes ? rest : size_t{tile_boxes};
         for (size_t i = 0; i < count; i += 4) {
-            Span s[4];
-            for (size_t k = 0; k < 4; ++k)
-                s[k] =
-                    i + k < count ? row_span(row_at(x, r.src_step, first + i + k), r.cols) : Span{splat(0), splat(0)};
+            const auto row = [&](size_t k) NC_INLINE_LAMBDA {
+                return i + k < count ? row_span(row_at(x, r.src_step, first + i + k), r.cols)
+                                     : Span{splat(0), splat(0)};
+            };
+            const Span s[4] = {row(0), row(1), row(2), row(3)}; // in registers
             const auto positives = [](U a, U b) NC_INLINE_LAMBDA { return max_s(a, b); };
             const auto negatives = [](U a, U b) NC_INLINE_LAMBDA { return max_u(a, b); };
             fold_four({s[0].positive, s[1].positive, s[2].positive, s[3].positive}, positives, positive + i);

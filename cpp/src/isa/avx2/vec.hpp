@@ -71,6 +71,7 @@ NC_INLINE U shrv(U a, U count) { return _mm256_srlv_epi32(a, count); }
 NC_INLINE U min_u(U a, U b) { return _mm256_min_epu32(a, b); }
 NC_INLINE U max_u(U a, U b) { return _mm256_max_epu32(a, b); }
 NC_INLINE U max_s(U a, U b) { return _mm256_max_epi32(a, b); }
+NC_INLINE U min_bytes(U a, U b) { return _mm256_min_epu8(a, b); }
 NC_INLINE U min_words(U a, U b) { return _mm256_min_epu16(a, b); }
 NC_INLINE M gt(U a, U b) { return _mm256_cmpgt_epi32(a, b); } // signed
 NC_INLINE M gt_u(U a, U b) {

@@ -8,12 +8,12 @@ namespace {
 struct alignas(64) Order64 {
     uint8_t at[64];
 };
-// The bytes of all units side by side; what comes after them is anything.
+// The bytes of all units side by side, of one vector or two; what comes after them is anything.
 template <int Bits> consteval Order64 units_closed() {
     constexpr int unit = unit_codes<Bits>(), bytes = unit * Bits / 8;
     Order64 order{};
     for (int i = 0; i < 64; ++i)
-        order.at[i] = static_cast<uint8_t>((i / bytes * unit + i % bytes) % 64);
+        order.at[i] = static_cast<uint8_t>(i / bytes * unit + i % bytes);
     return order;
 }
 // The bytes of eight codes at the bottom of every eight; and where in them each code begins.
@@ -40,6 +40,45 @@ template <int Bits> void permuted_pack(const unsigned char* codes, unsigned char
               false);
 }
 
+// A whole vector of codes of 4 or 2 bits at a time: what adds up neighbours makes pairs and fours of them.
+template <int Bits> NC_INLINE U whole_packed(const unsigned char* codes) {
+    const auto pairs = [&](size_t k) NC_INLINE_LAMBDA {
+        const U x = low_bits<Bits>(load(codes + k * block));
+        return _mm512_maddubs_epi16(x, _mm512_set1_epi16((1 << (8 + Bits)) | 1));
+    };
+    if constexpr (Bits == 4) {
+        return _mm512_permutex2var_epi8(pairs(0), _mm512_load_si512(Orders<4>::closed.at), pairs(1));
+    } else {
+        static_assert(Bits == 2);
+        const auto fours = [&](size_t k)
+                               NC_INLINE_LAMBDA { return _mm512_madd_epi16(pairs(k), splat((16 << 16) | 1)); };
+        const __m512i order = _mm512_load_si512(Orders<2>::closed.at);
+        return _mm512_mask_blend_epi32(0xff00, _mm512_permutex2var_epi8(fours(0), order, fours(1)),
+                                       _mm512_permutex2var_epi8(fours(2), order, fours(3)));
+    }
+}
+
+template <int Bits> void pack_whole(const void* codes, void* packed, size_t n, bool stream) noexcept {
+    constexpr size_t once = block * 8 / Bits;
+    const VectorStep step{&permuted_pack<Bits>, block, 8 * Bits, false};
+    const unsigned char* src = static_cast<const unsigned char*>(codes);
+    unsigned char* dst = static_cast<unsigned char*>(packed);
+    const size_t head = (block - reinterpret_cast<uintptr_t>(dst) % block) % block, before = head * 8 / Bits;
+    stream = stream && n >= before + once;
+    if (stream && head != 0) {
+        run_codes(step, src, dst, before, false);
+        src += before;
+        dst += head;
+        n -= before;
+    }
+    for (; n >= once; n -= once, src += once, dst += block)
+        store(dst, whole_packed<Bits>(src), stream);
+    if (n != 0)
+        run_codes(step, src, dst, n, false);
+    if (stream)
+        fence();
+}
+
 template <int Bits>
 void multishift_unpack(const unsigned char* packed, unsigned char* codes, size_t count, bool is_signed) noexcept {
     const __m512i order = _mm512_load_si512(Orders<Bits>::opened.at), first = _mm512_load_si512(Orders<Bits>::first.at);
@@ -61,7 +100,10 @@ void unpack_by_multishift(const void* packed, void* codes, size_t n, bool is_sig
 }
 
 template <int Bits> constexpr void override_width(KernelTable& table) {
-    table.pack[Bits] = &pack_by_permutation<Bits>;
+    if constexpr (Bits == 4 || Bits == 2)
+        table.pack[Bits] = &pack_whole<Bits>;
+    else
+        table.pack[Bits] = &pack_by_permutation<Bits>;
     table.unpack[Bits] = &unpack_by_multishift<Bits>;
     if constexpr (Bits > 1)
         override_width<Bits - 1>(table);

@@ -83,6 +83,9 @@ NC_INLINE U max_u(U a, U b) { return vmaxq_u32(a, b); }
 NC_INLINE U max_s(U a, U b) {
     return vreinterpretq_u32_s32(vmaxq_s32(vreinterpretq_s32_u32(a), vreinterpretq_s32_u32(b)));
 }
+NC_INLINE U min_bytes(U a, U b) {
+    return vreinterpretq_u32_u8(vminq_u8(vreinterpretq_u8_u32(a), vreinterpretq_u8_u32(b)));
+}
 NC_INLINE U min_words(U a, U b) {
     return vreinterpretq_u32_u16(vminq_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b)));
 }
