@@ -224,9 +224,8 @@ bool cast_plain(const nc_array* x, const nc_array* out, const nc_cast_options* o
 
 nc_status nc_cast(const nc_array* x, const nc_array* out, const nc_cast_options* options, nc_error* error) noexcept {
     using namespace narrowcast;
-    if (!usable(error))
+    if (!ready(error))
         return NC_ERROR_ARGUMENT;
-    clear(error);
     if (cast_plain(x, out, options))
         return NC_OK;
     Request request;

@@ -178,9 +178,8 @@ void add_sums(const nc_error_sums& found, nc_error_sums& sums) noexcept {
 nc_status nc_cast_error(const nc_array* x, const nc_array* out, const nc_cast_options* options, nc_error_sums* sums,
                         nc_error* error) noexcept {
     using namespace narrowcast;
-    if (!usable(error))
+    if (!ready(error))
         return NC_ERROR_ARGUMENT;
-    clear(error);
     if (sums == nullptr)
         return fail(error, NC_ERROR_ARGUMENT, "sums is null; it must point to an nc_error_sums");
     if (const nc_status status = check_sums(sums, error))

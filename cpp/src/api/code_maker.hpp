@@ -13,10 +13,9 @@ namespace narrowcast {
 
 class CodeMaker {
 public:
-    CodeMaker(const KernelTable& table, const QuantRequest& request, const Arithmetic& arithmetic, Along along,
-              Tiles& tiles) noexcept
-        : table_(table), request_(request), rule_(arithmetic.rule), along_(along),
-          quantize_(table.quantize[arithmetic.op][arithmetic.hub][along]), items_(table, request), tiles_(tiles) {}
+    CodeMaker(const QuantRequest& request, const Arithmetic& arithmetic, Along along, Tiles& tiles) noexcept
+        : table_(*request.table), request_(request), rule_(arithmetic.rule), along_(along),
+          quantize_(table_.quantize[arithmetic.op][arithmetic.hub][along]), items_(request), tiles_(tiles) {}
 
     // Whether codes are made where they belong; if not, a chunk has at most quant_tile elements.
     bool direct(int64_t col) const noexcept { return request_.codes.data != nullptr && items_.direct(col); }

@@ -1,13 +1,11 @@
 // nc_dequantize and nc_fake_quantize: check, arrange, split, and chunk by chunk from codes to real numbers; the codes
 // of the second one exist only in a tile.
 #include <algorithm>
-#include <iterator>
 
 #include "api/boxes.hpp"
 #include "api/code_maker.hpp"
 #include "api/error.hpp"
 #include "api/fp_guard.hpp"
-#include "api/isa.hpp"
 #include "api/memory.hpp"
 #include "api/params.hpp"
 #include "api/quant_check.hpp"
@@ -19,7 +17,6 @@ namespace narrowcast {
 namespace {
 
 struct Job {
-    const KernelTable* table;
     const QuantRequest* request;
     const Operand* out;
     Arithmetic arithmetic;
@@ -31,11 +28,11 @@ void dequantize_part(void* context, size_t begin, size_t end) noexcept {
     const Job& job = *static_cast<const Job*>(context);
     const QuantRequest& r = *job.request;
     const FpGuard guard(NC_NEAREST_EVEN);
-    BoxNumbers numbers(*job.table, r, job.arithmetic);
-    const Codes items(*job.table, r);
+    BoxNumbers numbers(r, job.arithmetic);
+    const Codes items(r);
     const bool nibbles = items.as_nibbles() && job.nest.along == along_rows && job.nest.box() % 2 == 0;
     Tiles tiles;
-    ValueMaker maker(*job.table, *job.out, nibbles ? items.nibble_kind() : items.kind(), job.arithmetic, job.nest.along,
+    ValueMaker maker(*r.table, *job.out, nibbles ? items.nibble_kind() : items.kind(), job.arithmetic, job.nest.along,
                      tiles.raw, tiles.number_bytes());
     for_each_batch(job.nest, begin, end, false, quant_tile, [&](const Batch& batch) {
         numbers.load(batch);
@@ -56,11 +53,11 @@ void fake_quantize_part(void* context, size_t begin, size_t end) noexcept {
     const Job& job = *static_cast<const Job*>(context);
     const QuantRequest& r = *job.request;
     const FpGuard guard(NC_NEAREST_EVEN);
-    BoxNumbers quantizing(*job.table, r, job.arithmetic), dequantizing(*job.table, r, job.arithmetic);
-    const Reals x(*job.table, r.x, job.arithmetic.hub);
+    BoxNumbers quantizing(r, job.arithmetic), dequantizing(r, job.arithmetic);
+    const Reals x(*r.table, r.x, job.arithmetic.hub);
     Tiles tiles;
-    CodeMaker codes(*job.table, r, job.arithmetic, job.nest.along, tiles);
-    ValueMaker values(*job.table, *job.out, codes.items().kind(), job.arithmetic, job.nest.along, tiles.raw,
+    CodeMaker codes(r, job.arithmetic, job.nest.along, tiles);
+    ValueMaker values(*r.table, *job.out, codes.items().kind(), job.arithmetic, job.nest.along, tiles.raw,
                       tiles.number_bytes());
     for_each_batch(job.nest, begin, end, false, quant_tile, [&](const Batch& batch) {
         quantizing.load(batch);
@@ -83,10 +80,6 @@ void fake_quantize_part(void* context, size_t begin, size_t end) noexcept {
 // `geometry` is the request but for what lies beside x in the nest.
 nc_status run(const QuantRequest& r, const QuantRequest& geometry, const Operand& out, PartFn part, nc_error* error) {
     Job job; // not cleared: a nest is long, and calls are short
-    if (const nc_status status = choose_table(r.options.isa, error, job.table))
-        return status;
-    if (r.n == 0)
-        return NC_OK;
     job.request = &r;
     job.out = &out;
     job.arithmetic = make_arithmetic(r);
@@ -110,40 +103,25 @@ using namespace narrowcast;
 
 nc_status nc_dequantize(const nc_array* codes, const nc_array* scale, const nc_array* zero_point, const nc_array* out,
                         const nc_quantize_options* options, nc_error* error) noexcept {
-    if (!usable(error))
-        return NC_ERROR_ARGUMENT;
-    clear(error);
     QuantRequest r;
-    if (const nc_status status = read_quantize_options(options, error, r))
+    Given given[] = {{codes, "codes", Role::codes, Use::read, &r.codes},
+                     {scale, "scale", Role::scale, Use::read, &r.scale},
+                     {zero_point, "zero_point", Role::zero, Use::read, &r.zero},
+                     {out, "out", Role::made, Use::written, &r.x}};
+    if (const nc_status status = check_call(options, given, error, r))
         return status;
-    Given given[] = {{codes, "codes", Role::codes, false, &r.codes},
-                     {scale, "scale", Role::scale, false, &r.scale},
-                     {zero_point, "zero_point", Role::zero, false, &r.zero},
-                     {out, "out", Role::made, true, &r.x}};
-    if (const nc_status status = check_arrays(given, std::size(given), error, r))
-        return status;
-    if (const nc_status status = check_zero_points(r, error))
-        return status;
-    return run(r, r, r.x, dequantize_part, error);
+    return r.n == 0 ? NC_OK : run(r, r, r.x, dequantize_part, error);
 }
 
 nc_status nc_fake_quantize(const nc_array* x, const nc_array* scale, const nc_array* zero_point, const nc_array* out,
                            const nc_quantize_options* options, nc_error* error) noexcept {
-    if (!usable(error))
-        return NC_ERROR_ARGUMENT;
-    clear(error);
     QuantRequest r;
-    if (const nc_status status = read_quantize_options(options, error, r))
-        return status;
-    r.packed = false; // there is nothing to pack
     Operand made{};
-    Given given[] = {{x, "x", Role::real, false, &r.x},
-                     {scale, "scale", Role::scale, false, &r.scale},
-                     {zero_point, "zero_point", Role::zero, false, &r.zero},
-                     {out, "out", Role::made, true, &made}};
-    if (const nc_status status = check_arrays(given, std::size(given), error, r))
-        return status;
-    if (const nc_status status = check_zero_points(r, error))
+    Given given[] = {{x, "x", Role::real, Use::read, &r.x},
+                     {scale, "scale", Role::scale, Use::read, &r.scale},
+                     {zero_point, "zero_point", Role::zero, Use::read, &r.zero},
+                     {out, "out", Role::made, Use::written, &made}};
+    if (const nc_status status = check_call(options, given, error, r); status != NC_OK || r.n == 0)
         return status;
     QuantRequest geometry = r;
     geometry.codes = made;

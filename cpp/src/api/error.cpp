@@ -20,13 +20,16 @@ size_t message_room(const nc_error* error) noexcept {
 
 } // namespace
 
-void clear(nc_error* error) noexcept {
+bool ready(nc_error* error) noexcept {
     if (error == nullptr)
-        return;
+        return true;
+    if (error->size < sizeof error->size)
+        return false;
     NC_SET(status, NC_OK);
     describe_element(error, NC_REASON_NONE, 0, 0.0);
     if (message_room(error) != 0)
         error->message[0] = '\0';
+    return true;
 }
 
 nc_status fail(nc_error* error, nc_status status, const char* format, ...) noexcept {

@@ -14,11 +14,9 @@
 
 namespace narrowcast {
 
-// An nc_error whose size does not even cover itself was never set up; a sentence has nowhere to go.
-inline bool usable(const nc_error* error) noexcept { return error == nullptr || error->size >= sizeof error->size; }
-
-// NC_OK and no sentence. error may be null.
-void clear(nc_error* error) noexcept;
+// What every call begins with: NC_OK and no sentence (error may be null). False if the size of an nc_error does not
+// even cover itself: it was never set up, and a sentence has nowhere to go.
+bool ready(nc_error* error) noexcept;
 
 // Writes status and sentence (error may be null) and returns status.
 NC_PRINTF(3, 4) nc_status fail(nc_error* error, nc_status status, const char* format, ...) noexcept;

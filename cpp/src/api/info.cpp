@@ -85,9 +85,8 @@ const char* nc_isa_name(int32_t position) noexcept {
 int32_t nc_isa_supported(const char* name) noexcept { return name != nullptr && find_isa(name) != nullptr ? 1 : 0; }
 
 nc_status nc_isa_default(const char** name, nc_error* error) noexcept {
-    if (!usable(error))
+    if (!ready(error))
         return NC_ERROR_ARGUMENT;
-    clear(error);
     if (name == nullptr)
         return fail(error, NC_ERROR_ARGUMENT, "name is null; it must point to where the name is to be written");
     *name = nullptr;

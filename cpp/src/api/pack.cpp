@@ -186,9 +186,8 @@ using namespace narrowcast;
 
 nc_status nc_pack(const void* codes, size_t n, int32_t bits, void* packed, size_t packed_bytes,
                   const nc_pack_options* given, nc_error* error) noexcept {
-    if (!usable(error))
+    if (!ready(error))
         return NC_ERROR_ARGUMENT;
-    clear(error);
     nc_pack_options options;
     Job job{};
     if (const nc_status status = read_options(given, "options", error, options))
@@ -225,9 +224,8 @@ nc_status nc_pack(const void* codes, size_t n, int32_t bits, void* packed, size_
 
 nc_status nc_unpack(const void* packed, size_t packed_bytes, int32_t bits, void* codes, size_t n,
                     const nc_pack_options* given, nc_error* error) noexcept {
-    if (!usable(error))
+    if (!ready(error))
         return NC_ERROR_ARGUMENT;
-    clear(error);
     nc_pack_options options;
     Job job{};
     if (const nc_status status = read_options(given, "options", error, options))
@@ -256,9 +254,8 @@ nc_status nc_unpack(const void* packed, size_t packed_bytes, int32_t bits, void*
 
 nc_status nc_repack(const void* packed, size_t packed_bytes, size_t n, int32_t bits, void* out, size_t out_bytes,
                     const nc_pack_options* from, const nc_pack_options* to, nc_error* error) noexcept {
-    if (!usable(error))
+    if (!ready(error))
         return NC_ERROR_ARGUMENT;
-    clear(error);
     nc_pack_options from_options, to_options;
     Job job{};
     if (const nc_status status = read_options(from, "from", error, from_options))

@@ -2,26 +2,16 @@
 // arithmetic on extents, strides or addresses can overflow after this.
 #include "api/quant_check.hpp"
 
-#include <string.h>
-
 #include <algorithm>
-#include <array>
 #include <cmath>
 
+#include "api/dialect.hpp"
 #include "api/error.hpp"
 #include "api/format_table.hpp"
+#include "api/isa.hpp"
 
 namespace narrowcast {
 namespace {
-
-constexpr std::array<Dialect, NC_DIALECT_LIMIT> make_dialects() {
-    std::array<Dialect, NC_DIALECT_LIMIT> table{};
-#define NC_DIALECT(number, id, quotient, zero, steps, nan)                                                             \
-    table[number] = {#id, Quotient::quotient, Zero::zero, Steps::steps, Nan::nan};
-#include "narrowcast/dialects.def"
-    return table;
-}
-constexpr std::array<Dialect, NC_DIALECT_LIMIT> dialects = make_dialects();
 
 bool is_flag(int32_t value) noexcept { return value == 0 || value == 1; }
 
@@ -227,18 +217,22 @@ bool overlaps_itself(const nc_array& array, const Operand& operand) noexcept {
     return false;
 }
 
-nc_status check_overlap(const Given* given, size_t count, nc_error* error) noexcept {
-    for (size_t i = 0; i < count; ++i) {
-        if (!given[i].written || given[i].operand->data == nullptr)
+bool is_written(const QuantRequest& r, const Given& given) noexcept {
+    return given.use == Use::written || (given.use == Use::computed && r.options.dynamic != 0);
+}
+
+nc_status check_overlap(const QuantRequest& r, std::span<const Given> given, nc_error* error) noexcept {
+    for (const Given& g : given) {
+        const Operand& a = *g.operand;
+        if (!is_written(r, g) || a.data == nullptr)
             continue;
-        if (overlaps_itself(*given[i].array, *given[i].operand))
+        if (overlaps_itself(*g.array, a))
             return fail(error, NC_ERROR_OVERLAP,
-                        "%s overlaps itself: its strides put several elements into the same bytes", given[i].name);
-        for (size_t j = 0; j < count; ++j) {
-            const Operand &a = *given[i].operand, &b = *given[j].operand;
-            if (i != j && b.data != nullptr && a.low < b.high && b.low < a.high)
-                return fail(error, NC_ERROR_OVERLAP, "%s overlaps %s; it needs memory of its own", given[i].name,
-                            given[j].name);
+                        "%s overlaps itself: its strides put several elements into the same bytes", g.name);
+        for (const Given& other : given) {
+            const Operand& b = *other.operand;
+            if (&other != &g && b.data != nullptr && a.low < b.high && b.low < a.high)
+                return fail(error, NC_ERROR_OVERLAP, "%s overlaps %s; it needs memory of its own", g.name, other.name);
         }
     }
     return NC_OK;
@@ -246,18 +240,13 @@ nc_status check_overlap(const Given* given, size_t count, nc_error* error) noexc
 
 } // namespace
 
-const Dialect& dialect_of(int32_t code) noexcept { return dialects[static_cast<size_t>(code)]; }
-
-const Dialect* find_dialect(int32_t code) noexcept {
-    const bool exists = code > NC_DIALECT_INVALID && code < NC_DIALECT_LIMIT && dialect_of(code).name != nullptr;
-    return exists ? &dialect_of(code) : nullptr;
-}
-
 bool is_real_format(int32_t format) noexcept {
     return format_exists(format) && format_of(format).row.is_float && format != NC_FORMAT_tf32;
 }
 
-nc_status read_quantize_options(const nc_quantize_options* given, nc_error* error, QuantRequest& r) noexcept {
+nc_status read_options(const nc_quantize_options* given, nc_error* error, QuantRequest& r) noexcept {
+    if (!ready(error))
+        return NC_ERROR_ARGUMENT;
     r.options = NC_QUANTIZE_OPTIONS_INIT;
     if (given != nullptr) {
         if (given->size != sizeof r.options) // there is no shorter version yet
@@ -271,41 +260,56 @@ nc_status read_quantize_options(const nc_quantize_options* given, nc_error* erro
     return check_options(r, error);
 }
 
-nc_status check_arrays(Given* given, size_t count, nc_error* error, QuantRequest& r) noexcept {
-    for (size_t i = 0; i < count; ++i) {
-        const Given& g = given[i];
+nc_status check_arrays(std::span<Given> given, nc_error* error, QuantRequest& r) noexcept {
+    bool codes = false;
+    for (const Given& g : given) {
         const bool optional = g.role == Role::zero || g.role == Role::sums;
         if (g.array == nullptr && !optional)
             return fail(error, NC_ERROR_ARGUMENT, "%s is null; it must point to an nc_array", g.name);
+        codes = codes || g.role == Role::codes;
     }
-    count = static_cast<size_t>(
-        std::remove_if(given, given + count, [](const Given& g) { return g.array == nullptr; }) - given);
-    for (size_t i = 0; i < count; ++i) {
-        if (const nc_status status = check_array(*given[i].array, given[i].name, error))
+    r.packed = r.packed && codes;
+    const auto absent = std::remove_if(given.begin(), given.end(), [](const Given& g) { return g.array == nullptr; });
+    given = given.first(static_cast<size_t>(absent - given.begin()));
+    for (const Given& g : given) {
+        if (const nc_status status = check_array(*g.array, g.name, error))
             return status;
         const char* allowed = "";
-        const int32_t format = given[i].array->format;
-        if (!format_fits(r, given[i].role, format, allowed))
-            return fail(error, NC_ERROR_FORMAT, "%s.format is %s; it must be %s", given[i].name, format_of(format).name,
+        const int32_t format = g.array->format;
+        if (!format_fits(r, g.role, format, allowed))
+            return fail(error, NC_ERROR_FORMAT, "%s.format is %s; it must be %s", g.name, format_of(format).name,
                         allowed);
     }
-    // Packed codes have another shape; what comes first of all else has x's.
-    const Given* const shaped = given + (given->role == Role::codes ? count - 1 : 0);
+    const Given& shaped = given.front().role == Role::codes ? given.back() : given.front();
     uint64_t n = 0;
-    if (!count_elements(*shaped->array, n))
-        return fail(error, NC_ERROR_ARGUMENT, "%s.shape has more elements than can be addressed", shaped->name);
+    if (!count_elements(*shaped.array, n))
+        return fail(error, NC_ERROR_ARGUMENT, "%s.shape has more elements than can be addressed", shaped.name);
     r.n = static_cast<size_t>(n);
-    r.shape = shaped->array->shape;
-    r.ndim = shaped->array->ndim;
+    r.shape = shaped.array->shape;
+    r.ndim = shaped.array->ndim;
     if (const nc_status status = find_boxes(r, error))
         return status;
-    for (size_t i = 0; i < count; ++i)
-        if (const nc_status status = check_shape(r, given[i], error))
+    for (const Given& g : given)
+        if (const nc_status status = check_shape(r, g, error))
             return status;
-    for (size_t i = 0; i < count; ++i)
-        if (const nc_status status = check_memory(r, given[i], error))
+    for (const Given& g : given)
+        if (const nc_status status = check_memory(r, g, error))
             return status;
-    return r.n == 0 ? NC_OK : check_overlap(given, count, error);
+    return r.n == 0 ? NC_OK : check_overlap(r, given, error);
+}
+
+nc_status check_call(const nc_quantize_options* options, std::span<Given> given, nc_error* error,
+                     QuantRequest& r) noexcept {
+    if (const nc_status status = read_options(options, error, r))
+        return status;
+    const bool reads_zeros = std::any_of(given.begin(), given.end(),
+                                         [&](const Given& g) { return g.role == Role::zero && !is_written(r, g); });
+    if (const nc_status status = check_arrays(given, error, r))
+        return status;
+    if (reads_zeros)
+        if (const nc_status status = check_zero_points(r, error))
+            return status;
+    return choose_table(r.options.isa, error, r.table);
 }
 
 void strides_of(const Operand& operand, const int64_t* shape, int32_t ndim, int64_t* strides) noexcept {

@@ -3,25 +3,13 @@
 // only zero points are read (check_zero_points), after their memory was checked.
 #pragma once
 
+#include <span>
+
 #include "api/check.hpp"
 #include "codec/qparams.hpp"
+#include "dispatch/kernel_table.hpp"
 
 namespace narrowcast {
-
-// A row of dialects.def.
-enum class Quotient : uint8_t { divide, multiply, fma };
-enum class Zero : uint8_t { after, before, shift };
-enum class Steps : uint8_t { source, float32 };
-enum class Nan : uint8_t { low, high };
-struct Dialect {
-    const char* name; // null if no dialect has this code
-    Quotient quotient;
-    Zero zero;
-    Steps steps;
-    Nan nan;
-};
-const Dialect& dialect_of(int32_t code) noexcept; // of a code that exists
-const Dialect* find_dialect(int32_t code) noexcept;
 
 // What one of the functions was asked for. An operand whose data is null is absent.
 struct QuantRequest {
@@ -29,6 +17,7 @@ struct QuantRequest {
     CodeRange codes_in_use;      // for float codes: the finite values
     int32_t bits;                // of a code
     bool packed;
+    const KernelTable* table;
     const int64_t* shape; // of x
     int32_t ndim;
     size_t n, boxes;
@@ -40,24 +29,32 @@ struct QuantRequest {
 // The roles of arrays. real: any float format but TF32. made: any float format. box: one number per box.
 enum class Role : uint8_t { real, made, codes, scale, zero, range, sums };
 
+// Whether an array is written; computed: if options.dynamic, else it is read.
+enum class Use : uint8_t { read, written, computed };
+
 // An array that one of the functions takes, and what it is called in a refusal.
 struct Given {
-    const nc_array* array;
+    const nc_array* array; // null if absent, as zero points and sums may be
     const char* name;
     Role role;
-    bool written;
+    Use use;
     Operand* operand; // where it goes
 };
+
+// What the functions begin with: all of the steps below, in this order, and the choice of a kernel table. The zero
+// points are checked if they are read.
+nc_status check_call(const nc_quantize_options* options, std::span<Given> given, nc_error* error,
+                     QuantRequest& request) noexcept;
 
 // Whether values of this format are quantized.
 bool is_real_format(int32_t format) noexcept;
 
-// Reads the options (null: the defaults).
-nc_status read_quantize_options(const nc_quantize_options* given, nc_error* error, QuantRequest& request) noexcept;
+// Clears the error and reads the options (null: the defaults).
+nc_status read_options(const nc_quantize_options* given, nc_error* error, QuantRequest& request) noexcept;
 
-// Checks `count` arrays; the first one gives the shape unless it holds packed codes, then the second one does. Null
-// arrays are absent if they are zero points or sums. No array that is written may overlap itself or another.
-nc_status check_arrays(Given* given, size_t count, nc_error* error, QuantRequest& request) noexcept;
+// The first array gives the shape unless it holds packed codes, then the last one does. Codes are packed only if there
+// are any. No array that is written may overlap itself or another.
+nc_status check_arrays(std::span<Given> given, nc_error* error, QuantRequest& request) noexcept;
 
 // Whether every given zero point is what its dialect can take.
 nc_status check_zero_points(const QuantRequest& request, nc_error* error) noexcept;

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <iterator>
 #include <limits>
 
 #include "api/boxes.hpp"
@@ -13,7 +12,6 @@
 #include "api/error.hpp"
 #include "api/format_table.hpp"
 #include "api/fp_guard.hpp"
-#include "api/isa.hpp"
 #include "api/params.hpp"
 #include "api/quant_check.hpp"
 #include "api/tiles.hpp"
@@ -44,10 +42,10 @@ Ends ends_of(const QuantRequest& r) noexcept {
 
 class Comparer {
 public:
-    Comparer(const KernelTable& table, const QuantRequest& r, const Arithmetic& arithmetic, const Nest& nest) noexcept
-        : table_(table), r_(r), arithmetic_(arithmetic), nest_(nest), ends_(ends_of(r)), numbers_(table, r, arithmetic),
-          x_(table, r.x, hub_f32), codes_(table, r), real_(real_operand()),
-          values_(table, real_, codes_.kind(), arithmetic, nest.along, reinterpret_cast<unsigned char*>(made_),
+    Comparer(const QuantRequest& r, const Arithmetic& arithmetic, const Nest& nest) noexcept
+        : r_(r), arithmetic_(arithmetic), nest_(nest), ends_(ends_of(r)), numbers_(r, arithmetic),
+          x_(*r.table, r.x, hub_f32), codes_(r), real_(real_operand()),
+          values_(*r.table, real_, codes_.kind(), arithmetic, nest.along, reinterpret_cast<unsigned char*>(made_),
                   tiles_.raw) {}
 
     void run(nc_error_sums& sums) noexcept {
@@ -82,8 +80,9 @@ private:
         const bool one_run = chunk.rows == 1 || x.step == static_cast<ptrdiff_t>(step);
         const size_t rows = one_run ? 1 : chunk.rows, cols = one_run ? chunk.rows * chunk.cols : chunk.cols;
         for (size_t row = 0; row < rows; ++row)
-            table_.error(reinterpret_cast<const uint32_t*>(x.data + static_cast<ptrdiff_t>(row) * x.step),
-                         reinterpret_cast<const uint32_t*>(made + row * static_cast<size_t>(step)), cols, rule, sums);
+            r_.table->error(reinterpret_cast<const uint32_t*>(x.data + static_cast<ptrdiff_t>(row) * x.step),
+                            reinterpret_cast<const uint32_t*>(made + row * static_cast<size_t>(step)), cols, rule,
+                            sums);
         for_each_span(nest_.along, batch, chunk, [&](const Span& span) {
             const auto across = static_cast<ptrdiff_t>(span.cols * sizeof(float));
             for (size_t row = 0; row < span.rows; ++row) {
@@ -128,7 +127,6 @@ private:
         return {low - half, low + half, high - half, high + half};
     }
 
-    const KernelTable& table_;
     const QuantRequest& r_;
     const Arithmetic& arithmetic_;
     const Nest& nest_;
@@ -149,26 +147,18 @@ nc_status nc_quantization_error(const nc_array* x, const nc_array* codes, const 
                                 const nc_array* zero_point, const nc_quantize_options* options, nc_error_sums* sums,
                                 nc_error* error) noexcept {
     using namespace narrowcast;
-    if (!usable(error))
+    if (!ready(error))
         return NC_ERROR_ARGUMENT;
-    clear(error);
     if (sums == nullptr)
         return fail(error, NC_ERROR_ARGUMENT, "sums is null; it must point to an nc_error_sums");
     if (const nc_status status = check_sums(sums, error))
         return status;
     QuantRequest r;
-    if (const nc_status status = read_quantize_options(options, error, r))
-        return status;
-    Given given[] = {{x, "x", Role::real, false, &r.x},
-                     {codes, "codes", Role::codes, false, &r.codes},
-                     {scale, "scale", Role::scale, false, &r.scale},
-                     {zero_point, "zero_point", Role::zero, false, &r.zero}};
-    if (const nc_status status = check_arrays(given, std::size(given), error, r))
-        return status;
-    if (const nc_status status = check_zero_points(r, error))
-        return status;
-    const KernelTable* table = nullptr;
-    if (const nc_status status = choose_table(r.options.isa, error, table))
+    Given given[] = {{x, "x", Role::real, Use::read, &r.x},
+                     {codes, "codes", Role::codes, Use::read, &r.codes},
+                     {scale, "scale", Role::scale, Use::read, &r.scale},
+                     {zero_point, "zero_point", Role::zero, Use::read, &r.zero}};
+    if (const nc_status status = check_call(options, given, error, r))
         return status;
     if (r.n == 0)
         return NC_OK;
@@ -177,7 +167,7 @@ nc_status nc_quantization_error(const nc_array* x, const nc_array* codes, const 
         return status;
     const FpGuard guard(NC_NEAREST_EVEN);
     const Arithmetic arithmetic = make_arithmetic(r);
-    Comparer comparer(*table, r, arithmetic, nest);
+    Comparer comparer(r, arithmetic, nest);
     nc_error_sums found = empty_sums(*sums);
     comparer.run(found);
     add_sums(found, *sums);

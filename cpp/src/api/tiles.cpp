@@ -131,10 +131,10 @@ void Reals::write(const View& view, const void* tile, unsigned char* raw, bool s
 
 // --- codes ---------------------------------------------------------------------------------------------------------
 
-Codes::Codes(const KernelTable& table, const QuantRequest& request) noexcept
-    : table_(table), bits_(request.bits), float_format_(request.options.format), item_(request.bits > 8 ? 2 : 1),
-      packed_(request.packed && request.codes.data != nullptr), swapped_(request.codes.swapped),
-      is_signed_(request.options.is_signed != 0) {}
+Codes::Codes(const QuantRequest& request) noexcept
+    : table_(*request.table), bits_(request.bits), float_format_(request.options.format),
+      item_(request.bits > 8 ? 2 : 1), packed_(request.packed && request.codes.data != nullptr),
+      swapped_(request.codes.swapped), is_signed_(request.options.is_signed != 0) {}
 
 void Codes::write(const View& view, const unsigned char* tile, bool stream) const noexcept {
     if (!packed_) {

@@ -66,7 +66,7 @@ private:
 // An array of codes, or of none: then they are only made in tiles.
 class Codes {
 public:
-    Codes(const KernelTable& table, const QuantRequest& request) noexcept;
+    explicit Codes(const QuantRequest& request) noexcept;
 
     bool is_float() const noexcept { return float_format_ != NC_FORMAT_INVALID; }
     int32_t float_format() const noexcept { return float_format_; }

@@ -99,9 +99,8 @@ bool unscale_one(const Request& request, const Layout& layout, const KernelTable
 nc_status nc_unscale(const nc_array* x, const nc_array* out, size_t count, float inv_scale,
                      const nc_cast_options* options, int32_t* found_inf, nc_error* error) noexcept {
     using namespace narrowcast;
-    if (!usable(error))
+    if (!ready(error))
         return NC_ERROR_ARGUMENT;
-    clear(error);
     if (found_inf == nullptr)
         return fail(error, NC_ERROR_ARGUMENT, "found_inf is null; it must point to an int32_t");
     if (x == nullptr && count != 0)
