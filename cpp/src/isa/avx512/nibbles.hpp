@@ -5,6 +5,16 @@
 namespace narrowcast {
 namespace {
 
+consteval Words32 upper_words() {
+    Words32 index{};
+    for (int i = 0; i < 32; ++i)
+        index.at[i] = static_cast<uint16_t>(i % 16 * 2 + 1);
+    return index;
+}
+struct UpperWords { // of sixteen lanes, twice
+    static constexpr Words32 twice = upper_words();
+};
+
 // The values of all codes of a box; those of 16 bits twice, so that only the low bits of an index count.
 template <bool IsSigned, int32_t Hub>
 NC_INLINE __m512i values_of_codes(const ScaleVectors& v, bool biased, bool fused) {
@@ -20,7 +30,7 @@ NC_INLINE __m512i values_of_codes(const ScaleVectors& v, bool biased, bool fused
     else if constexpr (Hub == hub_f16)
         return _mm512_broadcast_i64x4(_mm512_cvtps_ph(as_float(y), 0));
     else
-        return _mm512_broadcast_i64x4(_mm512_cvtepi32_epi16(shr<16>(even_untruncated<NC_FORMAT_bf16, false>(y))));
+        return _mm512_permutexvar_epi16(load(UpperWords::twice.at), even_untruncated<NC_FORMAT_bf16, false>(y));
 }
 
 enum : size_t { nibbles_once = 32 };

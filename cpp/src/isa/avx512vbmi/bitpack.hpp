@@ -33,28 +33,45 @@ template <int Bits> struct Orders {
     static constexpr Order64 closed = units_closed<Bits>(), opened = eights_opened<Bits>(), first = first_bits<Bits>();
 };
 
-template <int Bits> void permuted_pack(const unsigned char* codes, unsigned char* packed, size_t count, bool) noexcept {
-    const __m512i order = _mm512_load_si512(Orders<Bits>::closed.at);
-    for (size_t i = 0; i < count; ++i)
-        store(packed + i * (8 * Bits), _mm512_permutexvar_epi8(order, join_codes<Bits>(load(codes + i * block))),
-              false);
+// Units at the bottom of as many bytes as they have codes; what is above them is anything. Neighbours are joined by
+// sums of products with powers of two.
+template <int Bits> NC_INLINE U joined(U codes) {
+    U x = low_bits<Bits>(codes);
+    if constexpr (unit_codes<Bits>() >= 2)
+        x = _mm512_maddubs_epi16(_mm512_set1_epi16(static_cast<short>((1 << (8 + Bits)) | 1)), x);
+    if constexpr (unit_codes<Bits>() >= 4)
+        x = _mm512_madd_epi16(x, splat((1 << (16 + 2 * Bits)) | 1));
+    if constexpr (unit_codes<Bits>() == 8) {
+        if constexpr (4 * Bits <= 16) // nothing of the lower half comes down
+            x = bor(x, _mm512_srli_epi64(x, 32 - 4 * Bits));
+        else
+            x = bor(band(x, upper_halves(splat(~0u))), shl64<4 * Bits>(upper_halves(x)));
+    }
+    return x;
 }
 
-// A whole vector of codes of 4 or 2 bits at a time: what adds up neighbours makes pairs and fours of them.
+template <int Bits> void permuted_pack(const unsigned char* codes, unsigned char* packed, size_t count, bool) noexcept {
+    const __m512i order = _mm512_load_si512(Orders<Bits>::closed.at);
+    for (size_t i = 0; i < count; ++i) {
+        const U x = _mm512_permutexvar_epi8(order, joined<Bits>(load(codes + i * block)));
+        unsigned char* const to = packed + i * (8 * Bits);
+        if constexpr (Bits <= 4)
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(x));
+        else
+            store(to, x, false);
+    }
+}
+
+// A whole vector of codes of 4 or 2 bits at a time.
 template <int Bits> NC_INLINE U whole_packed(const unsigned char* codes) {
-    const auto pairs = [&](size_t k) NC_INLINE_LAMBDA {
-        const U x = low_bits<Bits>(load(codes + k * block));
-        return _mm512_maddubs_epi16(x, _mm512_set1_epi16((1 << (8 + Bits)) | 1));
-    };
+    const auto vector = [&](size_t k) NC_INLINE_LAMBDA { return joined<Bits>(load(codes + k * block)); };
+    const __m512i order = _mm512_load_si512(Orders<Bits>::closed.at);
     if constexpr (Bits == 4) {
-        return _mm512_permutex2var_epi8(pairs(0), _mm512_load_si512(Orders<4>::closed.at), pairs(1));
+        return _mm512_permutex2var_epi8(vector(0), order, vector(1));
     } else {
         static_assert(Bits == 2);
-        const auto fours = [&](size_t k)
-                               NC_INLINE_LAMBDA { return _mm512_madd_epi16(pairs(k), splat((16 << 16) | 1)); };
-        const __m512i order = _mm512_load_si512(Orders<2>::closed.at);
-        return _mm512_mask_blend_epi32(0xff00, _mm512_permutex2var_epi8(fours(0), order, fours(1)),
-                                       _mm512_permutex2var_epi8(fours(2), order, fours(3)));
+        return _mm512_mask_blend_epi32(0xff00, _mm512_permutex2var_epi8(vector(0), order, vector(1)),
+                                       _mm512_permutex2var_epi8(vector(2), order, vector(3)));
     }
 }
 
