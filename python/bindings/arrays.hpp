@@ -62,16 +62,20 @@ inline PyArrayObject* as_array(py::handle object, std::int32_t format) {
     return array;
 }
 
-// nc_cast, without the GIL if there is enough to do.
-inline nc_status cast(const nc_array& x, const nc_array& out, const nc_cast_options& options, nc_error* error,
-                      std::int64_t items) noexcept {
+// One call of the core, without the GIL if there is enough to do.
+template <class Call> nc_status run_core(std::int64_t items, const Call& call) noexcept {
     if (items <= release_gil_above) {
-        return nc_cast(&x, &out, &options, error);
+        return call();
     }
     PyThreadState* const thread = PyEval_SaveThread();
-    const nc_status status = nc_cast(&x, &out, &options, error);
+    const nc_status status = call();
     PyEval_RestoreThread(thread);
     return status;
+}
+
+inline nc_status cast(const nc_array& x, const nc_array& out, const nc_cast_options& options, nc_error* error,
+                      std::int64_t items) noexcept {
+    return run_core(items, [&] { return nc_cast(&x, &out, &options, error); });
 }
 
 // The default number of threads; -1 while Python has not read the environment.
@@ -81,6 +85,7 @@ void bind_info(py::module_& module);
 void bind_cast(py::module_& module);
 void bind_astype(py::module_& module);
 void bind_pack(py::module_& module);
+void bind_pack_entry(py::module_& module);
 void bind_unscale(py::module_& module);
 void bind_quantize(py::module_& module);
 void bind_quantize_plan(py::module_& module);

@@ -21,7 +21,7 @@ struct Request {
     PyObject* spec = nullptr;
     PyObject* shape = nullptr;
     PyObject* out = nullptr;
-    std::int32_t threads = -1; // -1: not given
+    PyObject* threads = nullptr;
 };
 
 // What Python handed over at import. Made once and never freed: a call may still run while the interpreter ends.
@@ -34,15 +34,14 @@ struct Entry {
     Targets targets;
     PyObject* key_plan = PyUnicode_InternFromString("_plan");
     PyObject* key_shape = PyUnicode_InternFromString("shape");
-    PyObject* key_threads = PyUnicode_InternFromString("threads");
-    using Place = std::pair<PyObject*, PyObject * Request::*>;
-    std::array<Place, 7> places{{{PyUnicode_InternFromString("out"), &Request::out},
-                                 {PyUnicode_InternFromString("dtype"), &Request::dtype},
-                                 {PyUnicode_InternFromString("spec"), &Request::spec},
-                                 {key_shape, &Request::shape},
-                                 {PyUnicode_InternFromString("zero_point"), &Request::zero_point},
-                                 {PyUnicode_InternFromString("scale"), &Request::scale},
-                                 {PyUnicode_InternFromString("codes"), &Request::codes}}};
+    std::array<Place<Request>, 8> places{{{PyUnicode_InternFromString("out"), &Request::out},
+                                          {PyUnicode_InternFromString("dtype"), &Request::dtype},
+                                          {PyUnicode_InternFromString("spec"), &Request::spec},
+                                          {key_shape, &Request::shape},
+                                          {PyUnicode_InternFromString("zero_point"), &Request::zero_point},
+                                          {PyUnicode_InternFromString("scale"), &Request::scale},
+                                          {PyUnicode_InternFromString("codes"), &Request::codes},
+                                          {PyUnicode_InternFromString("threads"), &Request::threads}}};
 };
 
 // The same for the method.
@@ -55,45 +54,14 @@ struct MethodEntry {
 constinit std::atomic<const Entry*> current_entry{nullptr};
 constinit std::atomic<const MethodEntry*> current_method{nullptr};
 
-bool read_keywords(const Entry& entry, PyObject* kwnames, PyObject* const* values, Request& request) noexcept {
-    const Py_ssize_t count = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
-    for (Py_ssize_t i = 0; i < count; ++i) {
-        PyObject* const name = PyTuple_GET_ITEM(kwnames, i);
-        if (name == entry.key_threads) {
-            if (!read_threads(values[i], request.threads)) {
-                return false;
-            }
-            continue;
-        }
-        PyObject* Request::* place = nullptr;
-        for (const auto& [key, its_place] : entry.places) {
-            place = name == key ? its_place : place;
-        }
-        if (place == nullptr || request.*place != nullptr) {
-            return false;
-        }
-        request.*place = values[i];
-    }
-    return true;
-}
-
 // The values' shape: what was asked for or, without that, what the codes fill; and all that follows from it.
 bool find_shapes(const Plan& plan, const Request& request, PyArrayObject* codes, Shapes& shapes) noexcept {
     if (shapes.ndim == 0) {
         return false;
     }
     if (request.shape != nullptr) {
-        if (!PyTuple_CheckExact(request.shape) || PyTuple_GET_SIZE(request.shape) != shapes.ndim) {
+        if (!read_shape(request.shape, shapes.x, shapes.ndim)) {
             return false;
-        }
-        for (std::size_t axis = 0; axis < static_cast<std::size_t>(shapes.ndim); ++axis) {
-            PyObject* const extent = PyTuple_GET_ITEM(request.shape, static_cast<Py_ssize_t>(axis));
-            int overflow = 0;
-            const long long given = PyLong_CheckExact(extent) ? PyLong_AsLongLongAndOverflow(extent, &overflow) : -1;
-            if (given < 0 || overflow != 0) {
-                return false;
-            }
-            shapes.x[axis] = given;
         }
     } else if (plan.packed_bits != 0) {
         std::int64_t& last = shapes.x[static_cast<std::size_t>(shapes.ndim - 1)];
@@ -181,13 +149,9 @@ bool run(const Entry& entry, const Plan& plan, const Request& request, const Sha
     options.isa = isa.name();
     options.block = shapes.block.data();
     const nc_array* const zeros = zero ? &zero->array : nullptr;
-    if (PyArray_SIZE(out) <= release_gil_above) {
-        return nc_dequantize(&codes.array, &scale.array, zeros, &values.array, &options, nullptr) == NC_OK;
-    }
-    PyThreadState* const thread = PyEval_SaveThread();
-    const nc_status status = nc_dequantize(&codes.array, &scale.array, zeros, &values.array, &options, nullptr);
-    PyEval_RestoreThread(thread);
-    return status == NC_OK;
+    return run_core(PyArray_SIZE(out), [&] {
+               return nc_dequantize(&codes.array, &scale.array, zeros, &values.array, &options, nullptr);
+           }) == NC_OK;
 }
 
 // The new reference that dequantize returns; null without an exception set if `slow` has to look at the call.
@@ -207,12 +171,11 @@ PyObject* convert(const Entry& entry, Request request) noexcept {
     if (plan == nullptr || format == NC_FORMAT_INVALID || (plan->needs_zeros && request.zero_point == nullptr)) {
         return nullptr;
     }
-    const std::int32_t threads = request.threads >= 0 ? request.threads
-                                 : plan->threads >= 0 ? plan->threads
-                                                      : default_thread_count();
+    std::int32_t threads = plan->threads >= 0 ? plan->threads : default_thread_count();
     auto* const codes = reinterpret_cast<PyArrayObject*>(request.codes);
     Shapes shapes(codes);
-    if (threads < 0 || !reads_codes(*plan, codes) || !find_shapes(*plan, request, codes, shapes)) {
+    if (!read_threads(request.threads, threads) || threads < 0 || !reads_codes(*plan, codes) ||
+        !find_shapes(*plan, request, codes, shapes)) {
         return nullptr;
     }
     PyArray_Descr* const dtype = entry.targets.dtype(format);
@@ -233,7 +196,7 @@ PyObject* dequantize(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObjec
     request.codes = nargs > 0 ? args[0] : nullptr;
     request.scale = nargs > 1 ? args[1] : nullptr;
     request.zero_point = nargs > 2 ? args[2] : nullptr;
-    if (nargs <= 3 && read_keywords(entry, kwnames, args + nargs, request)) {
+    if (nargs <= 3 && read_keywords(entry.places, kwnames, args + nargs, request)) {
         PyObject* const result = convert(entry, request);
         if (result != nullptr || PyErr_Occurred() != nullptr) {
             return result;
@@ -249,9 +212,9 @@ PyObject* dequantize_method(PyObject* self, PyObject* const* args, Py_ssize_t na
     Request request;
     request.dtype = nargs > 0 ? args[0] : nullptr;
     const bool plain = reinterpret_cast<PyObject*>(Py_TYPE(self)) == own.array_type && PyTuple_GET_SIZE(self) == 4;
-    if (plain && nargs <= 1 && read_keywords(entry, kwnames, args + nargs, request) && request.codes == nullptr &&
-        request.scale == nullptr && request.zero_point == nullptr && request.spec == nullptr &&
-        request.shape == nullptr) {
+    if (plain && nargs <= 1 && read_keywords(entry.places, kwnames, args + nargs, request) &&
+        request.codes == nullptr && request.scale == nullptr && request.zero_point == nullptr &&
+        request.spec == nullptr && request.shape == nullptr) {
         const auto shape = py::reinterpret_steal<py::object>(PyObject_GetAttr(self, entry.key_shape));
         request.codes = PyTuple_GET_ITEM(self, 0);
         request.scale = PyTuple_GET_ITEM(self, 1);

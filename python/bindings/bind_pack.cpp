@@ -69,13 +69,7 @@ nc_pack_options pack_options(const char* layout, bool is_signed, std::int32_t th
 template <class Call> void run(std::size_t codes, const Call& call) {
     nc_error error{};
     error.size = sizeof error;
-    nc_status status = NC_OK;
-    if (codes <= static_cast<std::size_t>(release_gil_above)) {
-        status = call(&error);
-    } else {
-        const py::gil_scoped_release released;
-        status = call(&error);
-    }
+    const nc_status status = run_core(static_cast<std::int64_t>(codes), [&] { return call(&error); });
     if (status == NC_ERROR_OVERFLOW) {
         const py::object refusal = py::reinterpret_borrow<py::object>(PyExc_OverflowError)(error.message);
         refusal.attr("index") = error.index; // in C order

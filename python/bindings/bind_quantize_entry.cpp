@@ -93,13 +93,9 @@ nc_status run(const Plan& plan, const nc_quantize_options& chosen, const Request
             zeros->data = PyArray_DATA(reinterpret_cast<PyArrayObject*>(request.zero_point));
         }
     }
-    if (PyArray_SIZE(request.x) <= release_gil_above) {
+    return run_core(PyArray_SIZE(request.x), [&] {
         return nc_quantize(&x.array, &codes.array, &scale.array, zeros, nullptr, &options, nullptr);
-    }
-    PyThreadState* const thread = PyEval_SaveThread();
-    const nc_status status = nc_quantize(&x.array, &codes.array, &scale.array, zeros, nullptr, &options, nullptr);
-    PyEval_RestoreThread(thread);
-    return status;
+    });
 }
 
 // The new reference that quantize returns; null without an exception set if `slow` has to look at the call.

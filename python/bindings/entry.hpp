@@ -1,6 +1,6 @@
 // What the hot entries share: the formats of sources by numpy's type numbers, the formats that are asked for by what
-// names them, small arguments, and the step from a C function to an object of Python. What an entry does with a call is
-// in its own unit.
+// names them (for pack both are kinds of codes, numbered in Python), arguments, and the step from a C function to an
+// object of Python. What an entry does with a call is in its own unit.
 #pragma once
 
 #include <array>
@@ -92,9 +92,9 @@ private:
     std::array<PyArray_Descr*, NC_FORMAT_LIMIT> dtypes_{};
 };
 
-// threads=, if it is None, which leaves count as it is, or a small plain int.
+// threads=, if it is not there or None, which leaves count as it is, or a small plain int.
 inline bool read_threads(PyObject* value, std::int32_t& count) noexcept {
-    if (value == Py_None) {
+    if (value == nullptr || value == Py_None) {
         return true;
     }
     if (!PyLong_CheckExact(value)) {
@@ -106,6 +106,26 @@ inline bool read_threads(PyObject* value, std::int32_t& count) noexcept {
         return false;
     }
     count = static_cast<std::int32_t>(given);
+    return true;
+}
+
+// The member of a Request that an argument goes into, by the argument's interned name.
+template <class Request> using Place = std::pair<PyObject*, PyObject * Request::*>;
+
+// Keyword arguments, each into its place; false for an unknown one, or one whose place is taken.
+template <class Request, class Places>
+bool read_keywords(const Places& places, PyObject* kwnames, PyObject* const* values, Request& request) noexcept {
+    const Py_ssize_t count = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        PyObject* Request::* place = nullptr;
+        for (const auto& [name, its_place] : places) {
+            place = PyTuple_GET_ITEM(kwnames, i) == name ? its_place : place;
+        }
+        if (place == nullptr || request.*place != nullptr) {
+            return false;
+        }
+        request.*place = values[i];
+    }
     return true;
 }
 

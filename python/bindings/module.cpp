@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     python::bind_cast(module);
     python::bind_astype(module);
     python::bind_pack(module);
+    python::bind_pack_entry(module);
     python::bind_unscale(module);
     python::bind_quantize(module);
     python::bind_quantize_plan(module);

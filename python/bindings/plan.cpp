@@ -179,6 +179,22 @@ bool has_shape(PyArrayObject* array, const Shapes::Extents& shape, int ndim) noe
     return true;
 }
 
+bool read_shape(PyObject* given, Shapes::Extents& shape, int ndim) noexcept {
+    if (!PyTuple_CheckExact(given) || PyTuple_GET_SIZE(given) != ndim) {
+        return false;
+    }
+    for (std::size_t axis = 0; axis < static_cast<std::size_t>(ndim); ++axis) {
+        PyObject* const extent = PyTuple_GET_ITEM(given, static_cast<Py_ssize_t>(axis));
+        int overflow = 0;
+        const long long number = PyLong_CheckExact(extent) ? PyLong_AsLongLongAndOverflow(extent, &overflow) : -1;
+        if (number < 0 || overflow != 0) {
+            return false;
+        }
+        shape[axis] = number;
+    }
+    return true;
+}
+
 PyArrayObject* usable(PyObject* object, const PyArray_Descr* dtype, const Shapes::Extents& shape, int ndim,
                       bool or_bits) noexcept {
     if (!PyArray_CheckExact(object)) {

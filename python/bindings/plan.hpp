@@ -54,6 +54,9 @@ struct Shapes {
 
 bool has_shape(PyArrayObject* array, const Shapes::Extents& shape, int ndim) noexcept;
 
+// shape=, if it is a tuple of this many plain ints from 0.
+bool read_shape(PyObject* given, Shapes::Extents& shape, int ndim) noexcept;
+
 // A writable native array of this shape and dtype, or, where `or_bits`, of unsigned integers of its width; null if it
 // is anything else.
 PyArrayObject* usable(PyObject* object, const PyArray_Descr* dtype, const Shapes::Extents& shape, int ndim,

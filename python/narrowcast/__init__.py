@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from narrowcast._quant.entry import quantize
     from narrowcast._quant.error import ErrorStats, cast_error, quantization_error
     from narrowcast._quant.layouts import Layout, layouts
-    from narrowcast._quant.pack import pack, repack, unpack
+    from narrowcast._quant.pack import repack
+    from narrowcast._quant.pack_entry import pack, unpack
     from narrowcast._quant.quantize import fake_quantize
     from narrowcast._quant.scaler import LossScaler
     from narrowcast._quant.spec import QuantSpec
@@ -58,8 +59,8 @@ _LATER = {
     "quantization_error": "_quant.error",
     "cast_error": "_quant.error",
     "ErrorStats": "_quant.error",
-    "pack": "_quant.pack",
-    "unpack": "_quant.pack",
+    "pack": "_quant.pack_entry",
+    "unpack": "_quant.pack_entry",
     "repack": "_quant.pack",
     "layouts": "_quant.layouts",
     "Layout": "_quant.layouts",

@@ -362,3 +362,28 @@ def make_dequantize_method(text: str, slow: Callable[..., Any], array_type: type
 
     Only after make_dequantize.
     """
+
+def make_pack(
+    text: str,
+    slow: Callable[..., Any],
+    names: Mapping[object, int],
+    results: Mapping[int, np.dtype[Any]],
+    sources: Sequence[tuple[np.dtype[Any], int]],
+    widths: Mapping[int, tuple[int, bool]],
+    isa: ContextVar[str | None],
+) -> Any:
+    """The fast entry: a builtin that does plain calls of the layout lsb and hands every other one to slow.
+
+    text as in make_astype. names, results and sources are like targets, results and sources there, but for kinds of
+    codes, which Python numbers from 1 on; widths gives the bits of each, and whether it is signed.
+    """
+
+def make_unpack(
+    text: str,
+    slow: Callable[..., Any],
+    names: Mapping[object, int],
+    results: Mapping[int, np.dtype[Any]],
+    widths: Mapping[int, tuple[int, bool]],
+    isa: ContextVar[str | None],
+) -> Any:
+    """The same for unpack."""

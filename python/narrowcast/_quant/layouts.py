@@ -79,7 +79,7 @@ _WORD_DTYPES: Final[dict[int, tuple[_formats.DType, ...]]] = {
     8: (np.dtype(np.uint8), np.dtype(np.int8)),
     32: (np.dtype(np.int32), np.dtype(np.uint32)),
 }
-_PACKED_FLOATS: Final = ("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn")
+PACKED_FLOATS: Final = ("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn")
 
 
 def layouts() -> tuple[Layout, ...]:
@@ -259,10 +259,10 @@ def code_type(dtype: _formats.FormatLike, argument: str) -> CodeType:
         return CodeType(
             name, bits, is_signed, np.dtype(np.int8 if is_signed else np.uint8) if known is None else known.dtype
         )
-    if name in _PACKED_FLOATS:
+    if name in PACKED_FLOATS:
         row = _formats.BY_NAME[name]
         return CodeType(name, row.bits, False, row.dtype)
-    raise TypeError(f"{argument} is {dtype!r}; allowed are int1 to int8, uint1 to uint8, {', '.join(_PACKED_FLOATS)}")
+    raise TypeError(f"{argument} is {dtype!r}; allowed are int1 to int8, uint1 to uint8, {', '.join(PACKED_FLOATS)}")
 
 
 def _read_axis(axis: int, dimensions: int, argument: str) -> int:
