@@ -1,11 +1,10 @@
-"""Specs of every kind and results of them, and what dequantize comes to as an entry and as the function behind it."""
-
-import copy
+"""Specs of every kind and results of them, and the comparison of dequantize with the function behind it."""
 
 import ml_dtypes
 import numpy as np
 
 import narrowcast as nc
+from entry_calls import agree
 from narrowcast._quant.dequantize import dequantize as slow
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
@@ -61,24 +60,6 @@ Q = {name: nc.quantize(values(), spec) for name, spec in SPECS.items()}
 PLAIN = Q["row"]
 
 
-def outcome(call, out=None):
-    """What a call comes to: every bit of the values and of `out`, or the sentence of a refusal."""
-    try:
-        made = call()
-    except Exception as error:  # whatever it is, it has to be the same
-        return type(error), str(error), None if out is None else np.asarray(out).tobytes()
-    array = np.asarray(made)
-    return type(made), made is out, array.dtype, array.shape, array.tobytes()
-
-
 def check(*arguments, out=None, **options):
-    """Compare the entry with Python, writing to copies of `out`; return what came of it."""
-    results = []
-    for function in (nc.dequantize, slow):
-        if out is None:
-            results.append(outcome(lambda f=function: f(*arguments, **options)))
-        else:
-            own = copy.deepcopy(out)
-            results.append(outcome(lambda f=function, o=own: f(*arguments, out=o, **options), own))
-    assert results[0] == results[1]
-    return results[0]
+    """Compare the entry with Python; return what came of it."""
+    return agree((nc.dequantize, slow), *arguments, out=out, **options)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import narrowcast as nc
-from dequantize_cases import BF16, ODD_SPECS, PLAIN, SPECS, Q, check, outcome, slow, values
+from dequantize_cases import BF16, ODD_SPECS, PLAIN, SPECS, Q, check, slow, values
+from entry_calls import outcome
 
 
 @pytest.mark.parametrize("name", SPECS | ODD_SPECS)

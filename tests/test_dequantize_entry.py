@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import narrowcast as nc
-from dequantize_cases import BF16, PLAIN, SPECS, Q, check, outcome, slow, values
+from dequantize_cases import BF16, PLAIN, SPECS, Q, check, slow, values
+from entry_calls import Hostile, outcome
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -36,14 +37,6 @@ def test_plain_calls_need_no_python(name, monkeypatch):
             assert got.tobytes() == expected.tobytes()
             assert (got is out) == (number in (2, 4))
             out[...] = 0
-
-
-class Hostile:
-    def __hash__(self):
-        raise RuntimeError("asked for a hash")
-
-    def __repr__(self):
-        return "hostile"
 
 
 @pytest.mark.parametrize(
