@@ -9,9 +9,7 @@
 namespace narrowcast {
 namespace {
 
-constexpr int64_t line_bytes = 64;
-
-int64_t magnitude(int64_t stride) noexcept { return stride < 0 ? -stride : stride; }
+constexpr uint64_t line_bytes = 64;
 
 } // namespace
 
@@ -37,7 +35,7 @@ void block_part(const Layout& layout, int32_t dimension, size_t x_item, bool lon
     // 1. Whole blocks or the stripe that is left over, along both dimensions.
     const Dim row = layout.dims[dimension];
     const Dim col = layout.dims[layout.count - 1];
-    const int64_t high = long_rows ? 8 : line_bytes / static_cast<int64_t>(x_item);
+    const int64_t high = long_rows ? 8 : static_cast<int64_t>(line_bytes / x_item);
     const int64_t wide = static_cast<int64_t>(tile_items) / high;
     struct Stripe {
         int64_t first, blocks, size;

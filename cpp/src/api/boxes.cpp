@@ -8,8 +8,6 @@
 namespace narrowcast {
 namespace {
 
-int64_t magnitude(int64_t stride) noexcept { return stride < 0 ? -stride : stride; }
-
 bool has_own_box_everywhere(const Axis& axis) noexcept { return axis.box == 1; }
 bool is_one_box(const Axis& axis) noexcept { return axis.box == axis.extent; }
 
@@ -40,36 +38,49 @@ void merge(Nest& nest, int32_t movable) noexcept {
     nest.count = kept + 1;
 }
 
+// The strides of an array that may be absent: then it stays where it is.
+void steps_of(const Operand& operand, const int64_t* shape, int32_t ndim, int64_t* steps) noexcept {
+    if (operand.data != nullptr)
+        strides_of(operand, shape, ndim, steps);
+    else
+        std::fill_n(steps, ndim, int64_t{0});
+}
+
+// Those of packed codes, in bits.
+void packed_steps(const QuantRequest& r, int64_t* steps) noexcept {
+    int64_t bytes[NC_MAX_NDIM];
+    const int32_t last = r.ndim - 1;
+    std::copy_n(r.shape, last, bytes);
+    bytes[last] = packed_extent(r.shape[last], r.bits);
+    strides_of(r.codes, bytes, r.ndim, steps);
+    for (int32_t i = 0; i < last; ++i)
+        steps[i] = r.shape[i] == 1 ? 0 : steps[i] * 8;
+    steps[last] = r.bits;
+}
+
 // The loops in C order; extents of 1 are dropped.
 void c_order(const QuantRequest& r, const Operand& first, const Operand& second, Nest& nest) noexcept {
-    int64_t x[NC_MAX_NDIM], codes[NC_MAX_NDIM] = {}, per_box[2][NC_MAX_NDIM] = {}, sums[NC_MAX_NDIM] = {};
+    // Not cleared: calls are short. Only the first ndim of each are used.
+    int64_t x[NC_MAX_NDIM], codes[NC_MAX_NDIM], firsts[NC_MAX_NDIM], seconds[NC_MAX_NDIM], sums[NC_MAX_NDIM];
     strides_of(r.x, r.shape, r.ndim, x);
-    if (r.codes.data != nullptr && !r.packed) {
-        strides_of(r.codes, r.shape, r.ndim, codes);
-    } else if (r.codes.data != nullptr) { // in bits
-        int64_t bytes[NC_MAX_NDIM];
-        const int32_t last = r.ndim - 1;
-        std::copy_n(r.shape, r.ndim, bytes);
-        bytes[last] = bytes[last] / 8 * r.bits + bytes[last] % 8 * r.bits / 8;
-        strides_of(r.codes, bytes, r.ndim, codes);
-        for (int32_t i = 0; i < last; ++i)
-            codes[i] = r.shape[i] == 1 ? 0 : codes[i] * 8;
-        codes[last] = r.bits;
-    }
-    if (first.data != nullptr)
-        strides_of(first, r.box_shape, r.ndim, per_box[0]);
-    if (second.data != nullptr)
-        strides_of(second, r.box_shape, r.ndim, per_box[1]);
-    for (int32_t i = 0; i < r.ndim; ++i)
-        if (r.box_shape[i] == 1) // whatever was said about that stride
-            per_box[0][i] = per_box[1][i] = 0;
-    if (r.sums.data != nullptr)
-        strides_of(r.sums, r.shape, r.ndim - 1, sums);
+    if (r.packed && r.codes.data != nullptr)
+        packed_steps(r, codes);
+    else
+        steps_of(r.codes, r.shape, r.ndim, codes);
+    steps_of(first, r.box_shape, r.ndim, firsts);
+    steps_of(second, r.box_shape, r.ndim, seconds);
+    steps_of(r.sums, r.shape, r.ndim - 1, sums);
     nest.n = r.n;
     nest.count = 0;
-    for (int32_t i = 0; i < r.ndim; ++i)
-        if (r.shape[i] != 1)
-            nest.axes[nest.count++] = {r.shape[i], r.block[i], {x[i], codes[i], per_box[0][i], per_box[1][i], sums[i]}};
+    for (int32_t i = 0; i < r.ndim; ++i) {
+        if (r.shape[i] == 1)
+            continue;
+        const bool one_box = r.box_shape[i] == 1; // whatever was said about that stride
+        nest.axes[nest.count++] = {
+            r.shape[i],
+            r.block[i],
+            {x[i], codes[i], one_box ? 0 : firsts[i], one_box ? 0 : seconds[i], i + 1 < r.ndim ? sums[i] : 0}};
+    }
 }
 
 } // namespace
@@ -90,8 +101,8 @@ nc_status make_nest(const QuantRequest& r, const Operand& first, const Operand& 
     const auto outside = [by_codes, wish](const Axis& a, const Axis& b) {
         if (wish.whole_boxes)
             return has_own_box_everywhere(a) && !has_own_box_everywhere(b);
-        const int64_t ax = magnitude(a.step.x), bx = magnitude(b.step.x);
-        const int64_t ac = magnitude(a.step.codes), bc = magnitude(b.step.codes);
+        const uint64_t ax = magnitude(a.step.x), bx = magnitude(b.step.x);
+        const uint64_t ac = magnitude(a.step.codes), bc = magnitude(b.step.codes);
         return by_codes && ac != bc ? ac > bc : ax > bx;
     };
     // Insertion sort: few loops, mostly in order already, and std::stable_sort allocates.

@@ -89,9 +89,8 @@ bool find_range(const nc_array& array, uint64_t n, Operand& operand) noexcept {
     } else {
         for (int32_t i = 0; i < array.ndim; ++i) {
             const int64_t stride = array.strides[i];
-            const uint64_t step = stride < 0 ? 0 - static_cast<uint64_t>(stride) : static_cast<uint64_t>(stride);
             uint64_t reach = 0;
-            if (!multiply(step, static_cast<uint64_t>(array.shape[i] - 1), reach))
+            if (!multiply(magnitude(stride), static_cast<uint64_t>(array.shape[i] - 1), reach))
                 return false;
             (stride < 0 ? below : above) += reach;
             if (below > most_bytes || above > most_bytes || below + above > most_bytes)

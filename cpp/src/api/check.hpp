@@ -10,6 +10,11 @@
 
 namespace narrowcast {
 
+// Of a stride: also of the one that has no opposite.
+constexpr uint64_t magnitude(int64_t stride) noexcept {
+    return stride < 0 ? 0 - static_cast<uint64_t>(stride) : static_cast<uint64_t>(stride);
+}
+
 struct Operand {
     unsigned char* data;    // the first element; never written through for x
     const int64_t* strides; // null if C-contiguous

@@ -1,10 +1,10 @@
 // Float codes take a step more: quotients as float32, over the raw elements that are used up by then, and their cast.
 #include "api/code_maker.hpp"
 
-#include <string.h>
-
 #include <algorithm>
 #include <iterator>
+
+#include "api/bytes.hpp"
 
 namespace narrowcast {
 
@@ -31,6 +31,7 @@ Rows CodeMaker::make(const Batch& batch, const Chunk& chunk, const Rows& rows, c
 
 void CodeMaker::add_sums(const Batch& batch, const Chunk& chunk, const Rows& codes) noexcept {
     unsigned char* to = request_.sums.data + chunk.at.sums;
+    const bool swapped = request_.sums.swapped;
     int32_t sums[64];
     for (size_t row = 0; row < chunk.rows; row += std::size(sums)) {
         const size_t rows = std::min(std::size(sums), chunk.rows - row);
@@ -38,14 +39,9 @@ void CodeMaker::add_sums(const Batch& batch, const Chunk& chunk, const Rows& cod
         table_.code_sums(codes.data + static_cast<ptrdiff_t>(row) * codes.step, {rows, chunk.cols, codes.step, 0},
                          static_cast<int32_t>(items_.item()), request_.options.is_signed != 0, sums);
         for (size_t i = 0; i < rows; ++i, to += batch.row.sums) {
-            uint32_t sum; // sums wrap like any int32 arithmetic of a processor
-            memcpy(&sum, to, sizeof sum);
-            if (request_.sums.swapped)
-                sum = sum >> 24 | (sum >> 8 & 0xff00u) | (sum << 8 & 0xff0000u) | sum << 24;
-            sum = (chunk.begins_line ? 0 : sum) + static_cast<uint32_t>(sums[i]);
-            if (request_.sums.swapped)
-                sum = sum >> 24 | (sum >> 8 & 0xff00u) | (sum << 8 & 0xff0000u) | sum << 24;
-            memcpy(to, &sum, sizeof sum);
+            // Sums wrap like any int32 arithmetic of a processor.
+            const uint32_t before = chunk.begins_line ? 0 : load_item<uint32_t>(to, swapped);
+            store_item(to, before + static_cast<uint32_t>(sums[i]), swapped);
         }
     }
 }

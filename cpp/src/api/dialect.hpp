@@ -2,7 +2,12 @@
 // params.cpp.
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
+
+#include <array>
+
+#include "narrowcast/narrowcast.h"
 
 namespace narrowcast {
 
@@ -18,7 +23,14 @@ struct Dialect {
     Steps steps;
     Nan nan;
 };
-const Dialect& dialect_of(int32_t code) noexcept; // of a code that exists
-const Dialect* find_dialect(int32_t code) noexcept;
+
+extern const std::array<Dialect, NC_DIALECT_LIMIT> dialect_table;
+
+// Only for codes that exist.
+inline const Dialect& dialect_of(int32_t code) noexcept { return dialect_table[static_cast<size_t>(code)]; }
+
+inline bool dialect_exists(int32_t code) noexcept {
+    return code > NC_DIALECT_INVALID && code < NC_DIALECT_LIMIT && dialect_of(code).name != nullptr;
+}
 
 } // namespace narrowcast

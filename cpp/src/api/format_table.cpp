@@ -1,18 +1,14 @@
 // One entry per row of formats.def, at the index of its code.
 #include "api/format_table.hpp"
 
-#include "dispatch/kernel_table.hpp"
-
 namespace narrowcast {
 namespace {
 
 consteval int32_t hub_of(int32_t code) {
-    switch (code) {
-    case NC_FORMAT_f32: return hub_f32;
-    case NC_FORMAT_f16: return hub_f16;
-    case NC_FORMAT_bf16: return hub_bf16;
-    default: return -1;
-    }
+    for (int32_t hub = 0; hub < hub_count; ++hub)
+        if (hub_formats[hub] == code)
+            return hub;
+    return -1;
 }
 
 consteval std::array<Format, NC_FORMAT_LIMIT> make_table() {

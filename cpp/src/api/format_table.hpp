@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "dispatch/kernel_table.hpp"
 #include "format/format.hpp"
 
 namespace narrowcast {
@@ -21,6 +22,9 @@ struct Format {
 };
 
 extern const std::array<Format, NC_FORMAT_LIMIT> format_table;
+
+// The other way: by hub.
+inline constexpr int32_t hub_formats[hub_count] = {NC_FORMAT_f32, NC_FORMAT_f16, NC_FORMAT_bf16};
 
 inline bool format_exists(int32_t code) noexcept {
     return code > NC_FORMAT_INVALID && code < NC_FORMAT_LIMIT &&

@@ -6,6 +6,7 @@
 #include "api/error.hpp"
 #include "api/format_table.hpp"
 #include "api/isa.hpp"
+#include "api/options.hpp"
 #include "dispatch/cpu_features.hpp"
 #include "dispatch/registry.hpp"
 
@@ -62,10 +63,7 @@ int32_t nc_format_at(int32_t position) noexcept {
 nc_status nc_format_get_info(int32_t format, nc_format_info* info) noexcept {
     if (info == nullptr || info->size < sizeof info->size || !format_exists(format))
         return NC_ERROR_ARGUMENT;
-    // An older caller's struct ends early, a newer one's late; what both know is filled in, the size stays theirs.
-    nc_format_info whole = describe(format_of(format));
-    whole.size = info->size;
-    memcpy(info, &whole, std::min(info->size, sizeof whole));
+    copy_info(describe(format_of(format)), *info);
     return NC_OK;
 }
 

@@ -21,8 +21,6 @@ void reverse(Layout& layout, Dim& dim) noexcept {
     dim.logical = -dim.logical;
 }
 
-int64_t magnitude(int64_t stride) noexcept { return stride < 0 ? -stride : stride; }
-
 } // namespace
 
 void c_order(const Request& request, Layout& layout) noexcept {

@@ -1,7 +1,11 @@
-// Reading a caller's options struct, whose size may be that of an older library's.
+// Structs whose size, their first member, may be that of an older or a newer library's: options are read, facts
+// written.
 #pragma once
 
 #include <stddef.h>
+#include <string.h>
+
+#include <algorithm>
 
 #include "api/error.hpp"
 
@@ -30,6 +34,12 @@ nc_status copy_options(const Options* given, const char* argument, const char* t
     };
     (take(members), ...);
     return NC_OK;
+}
+
+// Fills the caller's struct of facts, which may end early or late: what both know is written, the size stays theirs.
+template <class Info> void copy_info(Info facts, Info& to) noexcept {
+    facts.size = to.size;
+    memcpy(&to, &facts, std::min(to.size, sizeof facts));
 }
 
 } // namespace narrowcast

@@ -15,18 +15,20 @@
 namespace narrowcast {
 namespace {
 
-// No array is longer; below it the arithmetic on sizes cannot overflow.
-constexpr size_t most_codes = std::numeric_limits<ptrdiff_t>::max();
+// Bytes that a call reads or writes, and what they are called in a refusal.
+struct Memory {
+    const char* name;
+    unsigned char* data; // never written through for src
+    size_t bytes;
+};
 
-size_t stream_bytes(size_t n, int32_t bits) noexcept {
-    const auto width = static_cast<size_t>(bits);
-    return n / 8 * width + (n % 8 * width + 7) / 8;
+Memory memory_of(const char* name, const void* data, size_t bytes) noexcept {
+    return {name, static_cast<unsigned char*>(const_cast<void*>(data)), bytes};
 }
 
 struct Request {
-    const unsigned char* src;
-    unsigned char* dst;
-    size_t n, src_bytes, dst_bytes;
+    Memory src, dst;
+    size_t n;
     int32_t bits, threads;
     bool in_place;
 };
@@ -80,21 +82,31 @@ nc_status describe(const nc_pack_options& options, const char* name, size_t n, i
         return fail(error, NC_ERROR_ARGUMENT, "%s is %zu; it must be %zu, which %zu codes of %d bits take", bytes_name,
                     packed_bytes, lines * line_bytes, n, bits);
     if (n != 0)
-        array = packed_array(layout, bits, options.is_signed != 0, n, along, inner, nullptr);
+        array = packed_array(layout, bits, options.is_signed != 0, n, along, inner);
     return NC_OK;
 }
 
-nc_status check_memory(const char* name, const void* data, size_t bytes, nc_error* error) noexcept {
-    if (data == nullptr)
-        return fail(error, NC_ERROR_ARGUMENT, "%s is null; it must hold %zu bytes", name, bytes);
-    if (std::numeric_limits<uintptr_t>::max() - reinterpret_cast<uintptr_t>(data) < bytes)
-        return fail(error, NC_ERROR_ARGUMENT, "%s reaches past the end of the address space", name);
+// What nc_pack and nc_unpack begin with.
+nc_status open(const nc_pack_options* given, size_t n, int32_t bits, size_t packed_bytes, nc_error* error,
+               nc_pack_options& options, PackedArray& array) noexcept {
+    if (!ready(error))
+        return NC_ERROR_ARGUMENT;
+    if (const nc_status status = read_options(given, "options", error, options))
+        return status;
+    return describe(options, "options", n, bits, "packed_bytes", packed_bytes, error, array);
+}
+
+nc_status check_memory(const Memory& memory, nc_error* error) noexcept {
+    if (memory.data == nullptr)
+        return fail(error, NC_ERROR_ARGUMENT, "%s is null; it must hold %zu bytes", memory.name, memory.bytes);
+    if (std::numeric_limits<uintptr_t>::max() - reinterpret_cast<uintptr_t>(memory.data) < memory.bytes)
+        return fail(error, NC_ERROR_ARGUMENT, "%s reaches past the end of the address space", memory.name);
     return NC_OK;
 }
 
-bool disjoint(const Request& r) noexcept {
-    const auto src = reinterpret_cast<uintptr_t>(r.src), dst = reinterpret_cast<uintptr_t>(r.dst);
-    return src + r.src_bytes <= dst || dst + r.dst_bytes <= src;
+bool disjoint(const Memory& a, const Memory& b) noexcept {
+    const auto a_at = reinterpret_cast<uintptr_t>(a.data), b_at = reinterpret_cast<uintptr_t>(b.data);
+    return a_at + a.bytes <= b_at || b_at + b.bytes <= a_at;
 }
 
 // --- the work ------------------------------------------------------------------------------------------------------
@@ -109,37 +121,39 @@ struct Job {
 
 constexpr size_t granule = 4096; // codes: a multiple of 8, so that parts begin on a byte, and of every vector
 
+size_t stream_offset(size_t n, int32_t bits) noexcept { return n / 8 * static_cast<size_t>(bits); }
+
 void pack_stream_part(void* context, size_t begin, size_t end) noexcept {
     const Job& job = *static_cast<const Job*>(context);
     const Request& r = *job.request;
-    job.table->pack[r.bits](r.src + begin, r.dst + stream_bytes(begin, r.bits), end - begin, job.stream);
+    job.table->pack[r.bits](r.src.data + begin, r.dst.data + stream_offset(begin, r.bits), end - begin, job.stream);
 }
 
 void unpack_stream_part(void* context, size_t begin, size_t end) noexcept {
     const Job& job = *static_cast<const Job*>(context);
     const Request& r = *job.request;
-    job.table->unpack[r.bits](r.src + stream_bytes(begin, r.bits), r.dst + begin, end - begin, job.is_signed,
+    job.table->unpack[r.bits](r.src.data + stream_offset(begin, r.bits), r.dst.data + begin, end - begin, job.is_signed,
                               job.stream);
 }
 
 void pack_part(void* context, size_t begin, size_t end) noexcept {
     const Job& job = *static_cast<const Job*>(context);
-    write_units(job.array, job.request->dst, begin, end, {job.request->src, nullptr});
+    write_units(job.array, job.request->dst.data, begin, end, {job.request->src.data, nullptr});
 }
 
 void repack_part(void* context, size_t begin, size_t end) noexcept {
     const Job& job = *static_cast<const Job*>(context);
-    write_units(job.array, job.request->dst, begin, end, {job.request->src, &job.source});
+    write_units(job.array, job.request->dst.data, begin, end, {job.request->src.data, &job.source});
 }
 
 void unpack_part(void* context, size_t begin, size_t end) noexcept {
     const Job& job = *static_cast<const Job*>(context);
-    read_codes(job.array, job.request->src, begin, end - begin, job.request->dst + begin);
+    read_codes(job.array, job.request->src.data, begin, end - begin, job.request->dst.data + begin);
 }
 
 void check_part(void* context, size_t begin, size_t end) noexcept {
     Job& job = *static_cast<Job*>(context);
-    const CodeBits bits = job.table->code_bits(job.request->src + begin, end - begin);
+    const CodeBits bits = job.table->code_bits(job.request->src.data + begin, end - begin);
     job.seen |= job.is_signed ? bits.folded : bits.set;
 }
 
@@ -159,24 +173,32 @@ nc_status check_codes(Job& job, nc_error* error) noexcept {
     run_codes(job, check_part);
     if (job.seen >> (r.bits - (is_signed ? 1 : 0)) == 0)
         return NC_OK;
-    const unsigned char* const first =
-        std::find_if(r.src, r.src + r.n, [&](unsigned char code) { return !code_fits(code, r.bits, is_signed); });
+    const unsigned char* const first = std::find_if(
+        r.src.data, r.src.data + r.n, [&](unsigned char code) { return !code_fits(code, r.bits, is_signed); });
     const int value = is_signed && *first >= 128 ? *first - 256 : *first;
     const int least = is_signed ? -(1 << (r.bits - 1)) : 0;
-    const auto index = static_cast<size_t>(first - r.src);
+    const auto index = static_cast<size_t>(first - r.src.data);
     const nc_status status = fail(error, NC_ERROR_OVERFLOW, "codes[%zu] is %d; %ssigned codes of %d bits are %d to %d",
                                   index, value, is_signed ? "" : "un", r.bits, least, least + (1 << r.bits) - 1);
     describe_element(error, NC_REASON_FINITE, index, value);
     return status;
 }
 
-nc_status start(const Request& request, const nc_pack_options& options, nc_error* error, Job& job) noexcept {
-    job.request = &request;
+// What is left to check before memory is touched, and the choice of kernels. why: what overlapping lacks.
+nc_status start(const Request& r, const nc_pack_options& options, const char* why, nc_error* error, Job& job) noexcept {
+    job.request = &r;
     job.is_signed = options.is_signed != 0;
-    job.stream = !request.in_place && exceeds_caches(request.src_bytes + request.dst_bytes);
-    const nc_status status = choose_table(options.isa, error, job.table);
+    job.stream = !r.in_place && exceeds_caches(r.src.bytes + r.dst.bytes);
+    if (const nc_status status = choose_table(options.isa, error, job.table); status != NC_OK || r.n == 0)
+        return status;
     job.array.table = job.source.table = job.table;
-    return status;
+    if (const nc_status status = check_memory(r.src, error))
+        return status;
+    if (const nc_status status = check_memory(r.dst, error))
+        return status;
+    if (!r.in_place && !disjoint(r.src, r.dst))
+        return fail(error, NC_ERROR_OVERLAP, "%s overlaps %s; %s", r.dst.name, r.src.name, why);
+    return NC_OK;
 }
 
 } // namespace
@@ -186,32 +208,17 @@ using namespace narrowcast;
 
 nc_status nc_pack(const void* codes, size_t n, int32_t bits, void* packed, size_t packed_bytes,
                   const nc_pack_options* given, nc_error* error) noexcept {
-    if (!ready(error))
-        return NC_ERROR_ARGUMENT;
     nc_pack_options options;
     Job job{};
-    if (const nc_status status = read_options(given, "options", error, options))
-        return status;
-    if (const nc_status status = describe(options, "options", n, bits, "packed_bytes", packed_bytes, error, job.array))
+    if (const nc_status status = open(given, n, bits, packed_bytes, error, options, job.array))
         return status;
     const bool stream = is_stream(job.array);
-    const Request r{static_cast<const unsigned char*>(codes),
-                    static_cast<unsigned char*>(packed),
-                    n,
-                    n,
-                    packed_bytes,
-                    bits,
-                    options.threads,
+    const Request r{memory_of("codes", codes, n), memory_of("packed", packed, packed_bytes), n, bits, options.threads,
                     codes == packed && stream};
-    if (const nc_status status = start(r, options, error, job); status != NC_OK || n == 0)
+    const char* const why =
+        stream ? "it may do so only if both begin at one address" : "this layout needs memory of its own";
+    if (const nc_status status = start(r, options, why, error, job); status != NC_OK || n == 0)
         return status;
-    if (const nc_status status = check_memory("codes", codes, n, error))
-        return status;
-    if (const nc_status status = check_memory("packed", packed, packed_bytes, error))
-        return status;
-    if (!r.in_place && !disjoint(r))
-        return fail(error, NC_ERROR_OVERLAP, "packed overlaps codes; %s",
-                    stream ? "it may do so only if both begin at one address" : "this layout needs memory of its own");
     if (options.check != 0)
         if (const nc_status status = check_codes(job, error))
             return status;
@@ -224,30 +231,15 @@ nc_status nc_pack(const void* codes, size_t n, int32_t bits, void* packed, size_
 
 nc_status nc_unpack(const void* packed, size_t packed_bytes, int32_t bits, void* codes, size_t n,
                     const nc_pack_options* given, nc_error* error) noexcept {
-    if (!ready(error))
-        return NC_ERROR_ARGUMENT;
     nc_pack_options options;
     Job job{};
-    if (const nc_status status = read_options(given, "options", error, options))
+    if (const nc_status status = open(given, n, bits, packed_bytes, error, options, job.array))
         return status;
-    if (const nc_status status = describe(options, "options", n, bits, "packed_bytes", packed_bytes, error, job.array))
+    const Request r{
+        memory_of("packed", packed, packed_bytes), memory_of("codes", codes, n), n, bits, options.threads, false};
+    if (const nc_status status = start(r, options, "unpacking needs memory of its own", error, job);
+        status != NC_OK || n == 0)
         return status;
-    const Request r{static_cast<const unsigned char*>(packed),
-                    static_cast<unsigned char*>(codes),
-                    n,
-                    packed_bytes,
-                    n,
-                    bits,
-                    options.threads,
-                    false};
-    if (const nc_status status = start(r, options, error, job); status != NC_OK || n == 0)
-        return status;
-    if (const nc_status status = check_memory("packed", packed, packed_bytes, error))
-        return status;
-    if (const nc_status status = check_memory("codes", codes, n, error))
-        return status;
-    if (!disjoint(r))
-        return fail(error, NC_ERROR_OVERLAP, "codes overlaps packed; unpacking needs memory of its own");
     run_codes(job, is_stream(job.array) ? unpack_stream_part : unpack_part);
     return NC_OK;
 }
@@ -267,22 +259,15 @@ nc_status nc_repack(const void* packed, size_t packed_bytes, size_t n, int32_t b
         return status;
     if (const nc_status status = describe(to_options, "to", n, bits, "out_bytes", out_bytes, error, job.array))
         return status;
-    const Request r{static_cast<const unsigned char*>(packed),
-                    static_cast<unsigned char*>(out),
+    const Request r{memory_of("packed", packed, packed_bytes),
+                    memory_of("out", out, out_bytes),
                     n,
-                    packed_bytes,
-                    out_bytes,
                     bits,
                     to_options.threads,
                     false};
-    if (const nc_status status = start(r, to_options, error, job); status != NC_OK || n == 0)
+    if (const nc_status status = start(r, to_options, "repacking needs memory of its own", error, job);
+        status != NC_OK || n == 0)
         return status;
-    if (const nc_status status = check_memory("packed", packed, packed_bytes, error))
-        return status;
-    if (const nc_status status = check_memory("out", out, out_bytes, error))
-        return status;
-    if (!disjoint(r))
-        return fail(error, NC_ERROR_OVERLAP, "out overlaps packed; repacking needs memory of its own");
     run_units(job, repack_part);
     return NC_OK;
 }

@@ -1,9 +1,7 @@
 // The facts of pack layouts, as the C interface gives them; what a layout means is in codec/packing.hpp.
 #include <string.h>
 
-#include <algorithm>
-#include <limits>
-
+#include "api/options.hpp"
 #include "api/pack_layout.hpp"
 
 using namespace narrowcast;
@@ -32,10 +30,7 @@ nc_status nc_layout_get_info(int32_t layout, nc_layout_info* info) noexcept {
                                row->axis,
                                row->biased ? 1 : 0,
                                row->order == PackOrder::tiles ? 64 : 1};
-    // An older caller's struct ends early, a newer one's late; what both know is filled in, the size stays theirs.
-    const size_t size = info->size;
-    memcpy(info, &facts, std::min(size, sizeof facts));
-    info->size = size;
+    copy_info(facts, *info);
     return NC_OK;
 }
 
@@ -49,7 +44,6 @@ int32_t nc_layout_from_name(const char* name) noexcept {
 
 nc_status nc_packed_bytes(size_t n, int32_t bits, int32_t layout, size_t* bytes) noexcept {
     const PackLayout* const row = find_pack_layout(layout);
-    constexpr size_t most_codes = std::numeric_limits<ptrdiff_t>::max();
     if (bytes == nullptr || row == nullptr || !has_width(*row, bits) || n > most_codes)
         return NC_ERROR_ARGUMENT;
     *bytes = packed_line_bytes(*row, bits, n);

@@ -222,8 +222,8 @@ size_t packed_line_bytes(const PackLayout& layout, int32_t bits, size_t n) noexc
     return n / granule * (granule * width / 8) + divide_up(rest, word_bytes * 8) * word_bytes;
 }
 
-PackedArray packed_array(const PackLayout& layout, int32_t bits, bool is_signed, size_t n, size_t along, size_t inner,
-                         const KernelTable* table) noexcept {
+PackedArray packed_array(const PackLayout& layout, int32_t bits, bool is_signed, size_t n, size_t along,
+                         size_t inner) noexcept {
     const auto bias = static_cast<uint8_t>(layout.biased && is_signed ? 1u << (bits - 1) : 0);
     // Lines that end on a word are one line, and codes that fill words are dense.
     PackOrder order = layout.order;
@@ -237,7 +237,7 @@ PackedArray packed_array(const PackLayout& layout, int32_t bits, bool is_signed,
             static_cast<uint8_t>((1u << bits) - 1),
             bias,
             is_signed,
-            table};
+            nullptr};
 }
 
 bool is_stream(const PackedArray& array) noexcept {

@@ -5,10 +5,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <limits>
+
 #include "codec/packing.hpp"
 #include "dispatch/kernel_table.hpp"
 
 namespace narrowcast {
+
+// No array is longer; below it the arithmetic on sizes cannot overflow.
+constexpr size_t most_codes = std::numeric_limits<ptrdiff_t>::max();
 
 struct PackLayout {
     const char* name;
@@ -34,13 +39,13 @@ struct PackedArray {
     PackShape shape;
     size_t outer;
     size_t line_bytes;
-    uint8_t mask;   // of a code's bits
-    uint8_t bias;   // what is added to them, in the layout; 0: nothing
-    bool is_signed; // codes are to be sign-extended
-    const KernelTable* table;
+    uint8_t mask;             // of a code's bits
+    uint8_t bias;             // what is added to them, in the layout; 0: nothing
+    bool is_signed;           // codes are to be sign-extended
+    const KernelTable* table; // to be set
 };
-PackedArray packed_array(const PackLayout& layout, int32_t bits, bool is_signed, size_t n, size_t along, size_t inner,
-                         const KernelTable* table) noexcept;
+PackedArray packed_array(const PackLayout& layout, int32_t bits, bool is_signed, size_t n, size_t along,
+                         size_t inner) noexcept;
 
 // Whether it is one dense stream of codes in their own order: what the kernels make without any help.
 bool is_stream(const PackedArray& array) noexcept;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "api/bytes.hpp"
 #include "codec/packing.hpp"
 
 namespace narrowcast {
@@ -48,20 +49,12 @@ inline uint64_t load_bytes(const unsigned char* bytes) noexcept {
 constexpr uint64_t each_byte(uint8_t value) noexcept { return 0x0101010101010101u * value; }
 
 // Words have their lowest byte first on every machine: packed bytes are the same everywhere. Both ways.
-template <class Word> constexpr Word little_endian(Word word) noexcept {
-    if constexpr (std::endian::native == std::endian::little || sizeof(Word) == 1)
-        return word;
-    else
-        return word >> 24 | (word >> 8 & 0xff00u) | (word << 8 & 0xff0000u) | word << 24;
-}
+constexpr bool words_are_swapped = std::endian::native != std::endian::little;
 template <class Word> Word load_word(const unsigned char* from) noexcept {
-    Word word;
-    memcpy(&word, from, sizeof word);
-    return little_endian(word);
+    return load_item<Word>(from, words_are_swapped);
 }
 template <class Word> void store_word(unsigned char* to, Word word) noexcept {
-    word = little_endian(word);
-    memcpy(to, &word, sizeof word);
+    store_item(to, word, words_are_swapped);
 }
 
 // Between the nibbles of words in their own order and in the layout's. For bytes that are whole words.

@@ -19,9 +19,7 @@ namespace {
 constexpr float largest_f32 = std::numeric_limits<float>::max();
 alignas(64) constexpr float all_zero[most_boxes] = {};
 
-constexpr int32_t hub_of_format(int32_t format) {
-    return format == NC_FORMAT_f16 ? hub_f16 : format == NC_FORMAT_bf16 ? hub_bf16 : hub_f32;
-}
+int32_t hub_of_format(int32_t format) noexcept { return std::max(format_of(format).hub, int32_t{hub_f32}); }
 
 float largest_value(int32_t format) noexcept {
     const Format& f = format_of(format);
@@ -190,7 +188,7 @@ void BoxNumbers::write(const Operand& operand, unsigned char* to, int64_t step, 
 void BoxNumbers::round_to_hub(int32_t hub, float* numbers, size_t count) noexcept {
     if (hub == hub_f32)
         return;
-    const int32_t format = hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16;
+    const int32_t format = hub_formats[hub];
     table_.direct[hub_f32][format][0](numbers, raw_, count, false);
     table_.widen[format](raw_, numbers, count, false);
 }

@@ -43,14 +43,12 @@ public:
     const float* scales() const noexcept { return scale_; }
     const float* zeros() const noexcept { return zero_; } // zero points or shifts, 0 if there are none
 
-    // From `count` ranges, without arrays around: fills scales and zero points that are ready to be stored.
+private:
+    // From `count` ranges: fills scales and zero points that are ready to be stored.
     void compute(const float* low, const float* high, size_t count) noexcept;
     void store(const Batch& batch) noexcept;
-
-private:
     void read(const Operand& operand, const unsigned char* from, int64_t step, size_t count, float* to) noexcept;
     void write(const Operand& operand, unsigned char* to, int64_t step, size_t count, const void* from) noexcept;
-
     void round_to_hub(int32_t hub, float* numbers, size_t count) noexcept;
 
     const KernelTable& table_;

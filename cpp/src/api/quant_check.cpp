@@ -47,7 +47,7 @@ nc_status check_code_options(QuantRequest& r, nc_error* error) noexcept {
 
 nc_status check_options(QuantRequest& r, nc_error* error) noexcept {
     const nc_quantize_options& o = r.options;
-    if (find_dialect(o.dialect) == nullptr)
+    if (!dialect_exists(o.dialect))
         return fail(error, NC_ERROR_ARGUMENT, "options.dialect is %d; it must be a code of dialects.def", o.dialect);
     const struct {
         const char* name;
@@ -122,7 +122,7 @@ nc_status expected_shape(const QuantRequest& r, const Given& given, nc_error* er
                         "the last axis has %lld codes of %d bits, which do not end on a byte: leave them unpacked or "
                         "pad the axis",
                         static_cast<long long>(codes), r.bits);
-        shape[ndim - 1] = codes / 8 * r.bits + codes % 8 * r.bits / 8;
+        shape[ndim - 1] = packed_extent(codes, r.bits);
     }
     return NC_OK;
 }
@@ -203,9 +203,7 @@ bool overlaps_itself(const nc_array& array, const Operand& operand) noexcept {
     for (int32_t i = 0; i < array.ndim; ++i) {
         if (array.shape[i] == 1)
             continue;
-        const int64_t stride = operand.strides[i];
-        loops[count++] = {stride < 0 ? 0 - static_cast<uint64_t>(stride) : static_cast<uint64_t>(stride),
-                          array.shape[i]};
+        loops[count++] = {magnitude(operand.strides[i]), array.shape[i]};
     }
     std::sort(loops, loops + count, [](const Loop& a, const Loop& b) { return a.stride < b.stride; });
     uint64_t covered = operand.item;
@@ -262,11 +260,13 @@ nc_status read_options(const nc_quantize_options* given, nc_error* error, QuantR
 
 nc_status check_arrays(std::span<Given> given, nc_error* error, QuantRequest& r) noexcept {
     bool codes = false;
+    r.reads_zeros = false;
     for (const Given& g : given) {
         const bool optional = g.role == Role::zero || g.role == Role::sums;
         if (g.array == nullptr && !optional)
             return fail(error, NC_ERROR_ARGUMENT, "%s is null; it must point to an nc_array", g.name);
         codes = codes || g.role == Role::codes;
+        r.reads_zeros = r.reads_zeros || (g.role == Role::zero && !is_written(r, g));
     }
     r.packed = r.packed && codes;
     const auto absent = std::remove_if(given.begin(), given.end(), [](const Given& g) { return g.array == nullptr; });
@@ -302,11 +302,9 @@ nc_status check_call(const nc_quantize_options* options, std::span<Given> given,
                      QuantRequest& r) noexcept {
     if (const nc_status status = read_options(options, error, r))
         return status;
-    const bool reads_zeros = std::any_of(given.begin(), given.end(),
-                                         [&](const Given& g) { return g.role == Role::zero && !is_written(r, g); });
     if (const nc_status status = check_arrays(given, error, r))
         return status;
-    if (reads_zeros)
+    if (r.reads_zeros)
         if (const nc_status status = check_zero_points(r, error))
             return status;
     return choose_table(r.options.isa, error, r.table);

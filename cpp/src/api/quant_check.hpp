@@ -17,6 +17,7 @@ struct QuantRequest {
     CodeRange codes_in_use;      // for float codes: the finite values
     int32_t bits;                // of a code
     bool packed;
+    bool reads_zeros; // zero points are given, not computed
     const KernelTable* table;
     const int64_t* shape; // of x
     int32_t ndim;
@@ -25,6 +26,11 @@ struct QuantRequest {
     int64_t box_shape[NC_MAX_NDIM]; // boxes along each axis
     Operand x, codes, scale, zero, sums;
 };
+
+// Bytes of so many codes of so many bits, which end on a byte; does not overflow.
+constexpr int64_t packed_extent(int64_t codes, int32_t bits) noexcept {
+    return codes / 8 * bits + codes % 8 * bits / 8;
+}
 
 // The roles of arrays. real: any float format but TF32. made: any float format. box: one number per box.
 enum class Role : uint8_t { real, made, codes, scale, zero, range, sums };

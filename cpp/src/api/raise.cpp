@@ -13,6 +13,7 @@
 #include "api/error.hpp"
 #include "api/format_table.hpp"
 #include "api/fp_guard.hpp"
+#include "api/memory.hpp"
 #include "api/walk.hpp"
 #include "codec/reference.hpp"
 #include "parallel/split.hpp"
@@ -183,8 +184,7 @@ nc_status scan_for_overflow(const KernelTable& table, const Request& request, nc
 
     Layout layout;
     source_order(request, layout);
-    constexpr size_t least_bytes = size_t{1} << 20;
-    const SplitRule split{request.options.threads, tile_items, least_bytes / request.x.item};
+    const SplitRule split{request.options.threads, tile_items, least_part_bytes / request.x.item};
     Search search{scan, layout, false};
     run_parts(layout.n, split, search_part, &search);
     if (!search.found.load(std::memory_order_relaxed))

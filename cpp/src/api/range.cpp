@@ -2,14 +2,13 @@
 // A box that several batches reach is put together in the arrays themselves, under a lock if there are threads.
 #include "api/range.hpp"
 
-#include <string.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
 #include <limits>
 
+#include "api/bytes.hpp"
 #include "api/error.hpp"
 #include "api/fp_guard.hpp"
 #include "api/isa.hpp"
@@ -24,18 +23,11 @@ namespace {
 constexpr float infinite = std::numeric_limits<float>::infinity();
 
 float load_float(const unsigned char* from, bool swapped) noexcept {
-    uint32_t bits;
-    memcpy(&bits, from, sizeof bits);
-    if (swapped)
-        bits = bits >> 24 | (bits >> 8 & 0xff00u) | (bits << 8 & 0xff0000u) | bits << 24;
-    return std::bit_cast<float>(bits);
+    return std::bit_cast<float>(load_item<uint32_t>(from, swapped));
 }
 
 void store_float(unsigned char* to, float value, bool swapped) noexcept {
-    auto bits = std::bit_cast<uint32_t>(value);
-    if (swapped)
-        bits = bits >> 24 | (bits >> 8 & 0xff00u) | (bits << 8 & 0xff0000u) | bits << 24;
-    memcpy(to, &bits, sizeof bits);
+    store_item(to, std::bit_cast<uint32_t>(value), swapped);
 }
 
 struct Job {

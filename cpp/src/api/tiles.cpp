@@ -23,8 +23,6 @@ void narrow_doubles(const unsigned char* from, float* to, size_t n) noexcept {
     }
 }
 
-constexpr int32_t hub_formats[hub_count] = {NC_FORMAT_f32, NC_FORMAT_f16, NC_FORMAT_bf16};
-
 // Copies a rectangle that is not dense into a dense one, or the other way round.
 void gather(const View& view, unsigned char* to, size_t item, bool swapped) noexcept {
     const auto bytes = static_cast<int64_t>(item);

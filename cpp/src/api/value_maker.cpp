@@ -52,7 +52,7 @@ void ValueMaker::in_steps(const Batch& batch, const Chunk& chunk, const Rows& co
             {last.data(), none.data(), nullptr, false}, false);
         return;
     }
-    const int32_t hub = arithmetic_.dequant_hub, format = hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16;
+    const int32_t hub = arithmetic_.dequant_hub, format = hub_formats[hub];
     table_.direct[hub_f32][format][0](tile_, raw_, n, false);
     table_.widen[format](raw_, tile_, n, false);
     // The bias is minus the shift: one more step of that format.
@@ -88,8 +88,7 @@ void ValueMaker::make(const Batch& batch, const Chunk& chunk, const Rows& codes,
     in_steps(batch, chunk, codes, params);
     const unsigned char* made = tile_;
     if (hub != hub_f32) { // write() wants them in the format of the hub
-        table_.direct[hub_f32][hub == hub_f16 ? NC_FORMAT_f16 : NC_FORMAT_bf16][0](made, raw_, chunk.rows * chunk.cols,
-                                                                                   false);
+        table_.direct[hub_f32][hub_formats[hub]][0](made, raw_, chunk.rows * chunk.cols, false);
         made = raw_;
     }
     out_.write(to, made, raw_, stream);

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "api/bytes.hpp"
+
 #if defined(__SSE2__) || defined(_M_X64)
 #include <emmintrin.h> // the baseline of x86-64
 #endif
@@ -13,24 +15,8 @@
 namespace narrowcast {
 namespace {
 
-template <class T> T byte_swap(T value) noexcept {
-    if constexpr (sizeof(T) == 1) {
-        return value;
-    } else if constexpr (sizeof(T) == 2) {
-        return static_cast<T>(value << 8 | value >> 8);
-    } else if constexpr (sizeof(T) == 4) {
-        return value >> 24 | (value >> 8 & 0xff00u) | (value << 8 & 0xff0000u) | value << 24;
-    } else {
-        return T{byte_swap(static_cast<uint32_t>(value))} << 32 | byte_swap(static_cast<uint32_t>(value >> 32));
-    }
-}
-
 template <class T, bool Swap> void copy_element(unsigned char* to, const unsigned char* from) noexcept {
-    T value;
-    memcpy(&value, from, sizeof value);
-    if constexpr (Swap)
-        value = byte_swap(value);
-    memcpy(to, &value, sizeof value);
+    store_item(to, load_item<T>(from, Swap), false);
 }
 
 template <class T, bool Swap>
@@ -108,10 +94,9 @@ template <class T, bool Swap, bool Packed> void move_by_columns(const Move& m) n
 }
 
 template <class T, bool Swap> void move_block(const Move& m) noexcept {
-    const auto span = [](int64_t stride) { return stride < 0 ? -stride : stride; };
     // Down the columns if one side lies that way (that side is the array, the other one a tile in L1), or if the rows
     // are too short to be worth a loop each.
-    const bool downwards = span(m.from_row) < span(m.from_col) || span(m.to_row) < span(m.to_col);
+    const bool downwards = magnitude(m.from_row) < magnitude(m.from_col) || magnitude(m.to_row) < magnitude(m.to_col);
     if (m.rows > 1 && (downwards || m.cols < 8)) {
         if (m.to_col == static_cast<int64_t>(sizeof(T)))
             move_by_columns<T, Swap, true>(m);
