@@ -1,6 +1,6 @@
 // Quotients of float32 lanes and the divisors of their boxes to codes of a byte, without a division: the ways to the
 // integer next to x / factor from the product with the reciprocal, each with the proof that it is that integer, and
-// whole blocks of them. Text-included once per ISA unit, by quantize.inl.hpp; no guard.
+// whole blocks of them. Text-included once per ISA unit, before quantize.inl.hpp; no guard.
 
 namespace narrowcast {
 namespace {
