@@ -124,17 +124,10 @@ void cast_compared(const Job& job, const Layout& layout, const KernelTable& tabl
 }
 
 // The order of visiting, and whether it is allowed: out must not overlap itself, and x only if it lies on it exactly.
-nc_status arrange(const Request& request, bool random, nc_error* error, Layout& layout, bool& in_place) noexcept {
-    c_order(request, layout);
-    const bool dense = request.x.strides == nullptr && request.out.strides == nullptr;
-    if (!dense) {
-        memory_order(layout, false);
-        if (may_collide(layout, request.out.item))
-            return fail(error, NC_ERROR_OVERLAP,
-                        "out overlaps itself: its strides put several elements into the same bytes");
-    }
-    const bool disjoint = request.x.high <= request.out.low || request.out.high <= request.x.low;
-    in_place = !disjoint;
+nc_status order(const Request& request, bool random, nc_error* error, Layout& layout, bool& in_place) noexcept {
+    if (const nc_status status = arrange(request, error, layout))
+        return status;
+    in_place = share_bytes(request.x, request.out);
     if (in_place) {
         const Dim& only = layout.dims[0];
         const bool exact = layout.count == 1 && layout.x == layout.out &&
@@ -146,6 +139,7 @@ nc_status arrange(const Request& request, bool random, nc_error* error, Layout& 
                         "out's items (%zu bytes) are no larger than x's (%zu)",
                         request.out.item, request.x.item);
     }
+    const bool dense = request.x.strides == nullptr && request.out.strides == nullptr;
     if (random && !dense) { // the words follow the logical index
         c_order(request, layout);
         if (in_place)
@@ -156,19 +150,13 @@ nc_status arrange(const Request& request, bool random, nc_error* error, Layout& 
     return NC_OK;
 }
 
-// Non-temporal stores pay when neither side will be found in a cache again.
-bool worth_streaming(const Request& request) noexcept {
-    return exceeds_caches(request.n * (request.x.item + request.out.item)) &&
-           reinterpret_cast<uintptr_t>(request.out.data) % request.out.item == 0;
-}
-
 nc_status cast(const Request& request, const KernelTable& table, nc_error* error) noexcept {
     Job job{make_plan(table, request.x.format, request.out.format, request.options.rounding, request.options.overflow),
             &request, table.philox, false};
     const bool random = job.plan.random();
     Layout layout;
     bool in_place = false;
-    if (const nc_status status = arrange(request, random, error, layout, in_place))
+    if (const nc_status status = order(request, random, error, layout, in_place))
         return status;
     if (request.options.overflow == NC_OVERFLOW_RAISE)
         if (const nc_status status = scan_for_overflow(table, request, error))

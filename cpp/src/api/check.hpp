@@ -25,6 +25,8 @@ struct Operand {
     uintptr_t high; // one past the last byte of any element
 };
 
+inline bool share_bytes(const Operand& a, const Operand& b) noexcept { return a.high > b.low && b.high > a.low; }
+
 struct Request {
     Operand x;
     Operand out;

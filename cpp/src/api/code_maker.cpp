@@ -49,9 +49,7 @@ void CodeMaker::add_sums(const Batch& batch, const Chunk& chunk, const Rows& cod
 void CodeMaker::put(const Batch& batch, const Chunk& chunk, bool stream) noexcept {
     if (request_.codes.data == nullptr || direct(batch.col.codes))
         return;
-    items_.write(
-        {items_.at(request_.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes, batch.col.codes},
-        tiles_.codes, stream);
+    items_.write(items_.view(request_.codes.data, batch, chunk), tiles_.codes, stream);
 }
 
 } // namespace narrowcast

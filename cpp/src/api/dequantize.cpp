@@ -39,12 +39,10 @@ void dequantize_part(void* context, size_t begin, size_t end) noexcept {
         const DequantizeParams params = numbers.dequantize_params();
         const bool direct = (nibbles || items.direct_read(batch.col.codes)) && maker.direct(batch.col.x);
         for_each_chunk(job.nest.along, batch, direct ? batch.rows * batch.cols : quant_tile, [&](const Chunk& chunk) {
-            unsigned char* const from = items.at(r.codes.data, chunk.at.codes);
-            const Rows codes = nibbles ? Rows{from, static_cast<ptrdiff_t>(batch.row.codes / 8)}
-                                       : items.read({from, chunk.rows, chunk.cols, batch.row.codes, batch.col.codes},
-                                                    tiles.codes, tiles.number_bytes());
-            maker.make(batch, chunk, codes, params,
-                       {r.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, job.stream);
+            const View from = items.view(r.codes.data, batch, chunk);
+            const Rows codes = nibbles ? Rows{from.data, static_cast<ptrdiff_t>(from.row / 8)}
+                                       : items.read(from, tiles.codes, tiles.number_bytes());
+            maker.make(batch, chunk, codes, params, view_as_x(r.x.data, batch, chunk), job.stream);
         });
     });
 }
@@ -65,14 +63,11 @@ void fake_quantize_part(void* context, size_t begin, size_t end) noexcept {
         const QuantizeParams params = quantizing.quantize_params();
         const DequantizeParams back = dequantizing.dequantize_params();
         for_each_chunk(job.nest.along, batch, quant_tile, [&](const Chunk& chunk) {
-            const Rows real = x.read({r.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x},
-                                     tiles.raw, tiles.numbers);
+            const Rows real = x.read(view_as_x(r.x.data, batch, chunk), tiles.raw, tiles.numbers);
             const Rows made = codes.make(batch, chunk, real, params, false);
             const Rows normal =
                 codes.items().normal(made.data, chunk.rows * chunk.cols, chunk.cols, tiles.number_bytes());
-            values.make(batch, chunk, normal, back,
-                        {job.out->data + chunk.at.codes, chunk.rows, chunk.cols, batch.row.codes, batch.col.codes},
-                        job.stream);
+            values.make(batch, chunk, normal, back, view_as_codes(job.out->data, batch, chunk), job.stream);
         });
     });
 }

@@ -1,6 +1,10 @@
 // One entry per row of formats.def, at the index of its code.
 #include "api/format_table.hpp"
 
+#include <bit>
+
+#include "codec/reference.hpp"
+
 namespace narrowcast {
 namespace {
 
@@ -25,5 +29,11 @@ consteval std::array<Format, NC_FORMAT_LIMIT> make_table() {
 } // namespace
 
 constinit const std::array<Format, NC_FORMAT_LIMIT> format_table = make_table();
+
+double value_of(int32_t format, uint64_t code) noexcept {
+    return std::bit_cast<double>(format == NC_FORMAT_f64
+                                     ? code
+                                     : convert_code(format, code, NC_FORMAT_f64, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0));
+}
 
 } // namespace narrowcast

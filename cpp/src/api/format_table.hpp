@@ -34,4 +34,7 @@ inline bool format_exists(int32_t code) noexcept {
 // Only for codes that exist.
 inline const Format& format_of(int32_t code) noexcept { return format_table[static_cast<size_t>(code)]; }
 
+// The value of a code; of an integer that float64 does not hold, the nearest.
+double value_of(int32_t format, uint64_t code) noexcept;
+
 } // namespace narrowcast

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "api/error.hpp"
+
 namespace narrowcast {
 namespace {
 
@@ -95,6 +97,17 @@ bool may_collide(const Layout& layout, size_t out_item) noexcept {
         covered += (dim.extent - 1) * dim.out;
     }
     return false;
+}
+
+nc_status arrange(const Request& request, nc_error* error, Layout& layout) noexcept {
+    c_order(request, layout);
+    if (request.x.strides == nullptr && request.out.strides == nullptr)
+        return NC_OK;
+    memory_order(layout, false);
+    if (may_collide(layout, request.out.item))
+        return fail(error, NC_ERROR_OVERLAP,
+                    "out overlaps itself: its strides put several elements into the same bytes");
+    return NC_OK;
 }
 
 } // namespace narrowcast

@@ -36,6 +36,10 @@ void memory_order(Layout& layout, bool keep_logical) noexcept;
 // Merges neighbours that one loop can visit, the logical index included.
 void merge(Layout& layout) noexcept;
 
+// The nest in C order if both arrays are contiguous, else in memory order: then NC_ERROR_OVERLAP if out may overlap
+// itself.
+nc_status arrange(const Request& request, nc_error* error, Layout& layout) noexcept;
+
 // Given a nest in memory order, whether two elements of out may share bytes. Never says no wrongly.
 bool may_collide(const Layout& layout, size_t out_item) noexcept;
 

@@ -31,4 +31,9 @@ bool exceeds_caches(size_t bytes) noexcept {
     return bytes > size_t{1} << 20 && bytes > last_level_cache(); // small calls do not ask for the cache's size
 }
 
+bool worth_streaming(const Request& request) noexcept {
+    return exceeds_caches(request.n * (request.x.item + request.out.item)) &&
+           reinterpret_cast<uintptr_t>(request.out.data) % request.out.item == 0;
+}
+
 } // namespace narrowcast

@@ -26,7 +26,7 @@ Memory memory_of(const char* name, const void* data, size_t bytes) noexcept {
     return {name, static_cast<unsigned char*>(const_cast<void*>(data)), bytes};
 }
 
-struct Request {
+struct PackRequest {
     Memory src, dst;
     size_t n;
     int32_t bits, threads;
@@ -112,7 +112,7 @@ bool disjoint(const Memory& a, const Memory& b) noexcept {
 // --- the work ------------------------------------------------------------------------------------------------------
 
 struct Job {
-    const Request* request;
+    const PackRequest* request;
     const KernelTable* table;
     bool stream, is_signed;
     PackedArray array, source;  // what is packed; nc_repack: to and from
@@ -125,13 +125,13 @@ size_t stream_offset(size_t n, int32_t bits) noexcept { return n / 8 * static_ca
 
 void pack_stream_part(void* context, size_t begin, size_t end) noexcept {
     const Job& job = *static_cast<const Job*>(context);
-    const Request& r = *job.request;
+    const PackRequest& r = *job.request;
     job.table->pack[r.bits](r.src.data + begin, r.dst.data + stream_offset(begin, r.bits), end - begin, job.stream);
 }
 
 void unpack_stream_part(void* context, size_t begin, size_t end) noexcept {
     const Job& job = *static_cast<const Job*>(context);
-    const Request& r = *job.request;
+    const PackRequest& r = *job.request;
     job.table->unpack[r.bits](r.src.data + stream_offset(begin, r.bits), r.dst.data + begin, end - begin, job.is_signed,
                               job.stream);
 }
@@ -158,7 +158,7 @@ void check_part(void* context, size_t begin, size_t end) noexcept {
 }
 
 void run_codes(Job& job, PartFn part) noexcept {
-    const Request& r = *job.request;
+    const PackRequest& r = *job.request;
     run_parts(r.n, {r.in_place ? 1 : r.threads, granule, least_part_bytes / 2}, part, &job);
 }
 
@@ -168,7 +168,7 @@ void run_units(Job& job, PartFn part) noexcept {
 }
 
 nc_status check_codes(Job& job, nc_error* error) noexcept {
-    const Request& r = *job.request;
+    const PackRequest& r = *job.request;
     const bool is_signed = job.is_signed;
     run_codes(job, check_part);
     if (job.seen >> (r.bits - (is_signed ? 1 : 0)) == 0)
@@ -185,7 +185,8 @@ nc_status check_codes(Job& job, nc_error* error) noexcept {
 }
 
 // What is left to check before memory is touched, and the choice of kernels. why: what overlapping lacks.
-nc_status start(const Request& r, const nc_pack_options& options, const char* why, nc_error* error, Job& job) noexcept {
+nc_status start(const PackRequest& r, const nc_pack_options& options, const char* why, nc_error* error,
+                Job& job) noexcept {
     job.request = &r;
     job.is_signed = options.is_signed != 0;
     job.stream = !r.in_place && exceeds_caches(r.src.bytes + r.dst.bytes);
@@ -213,8 +214,9 @@ nc_status nc_pack(const void* codes, size_t n, int32_t bits, void* packed, size_
     if (const nc_status status = open(given, n, bits, packed_bytes, error, options, job.array))
         return status;
     const bool stream = is_stream(job.array);
-    const Request r{memory_of("codes", codes, n), memory_of("packed", packed, packed_bytes), n, bits, options.threads,
-                    codes == packed && stream};
+    const PackRequest r{
+        memory_of("codes", codes, n), memory_of("packed", packed, packed_bytes), n, bits, options.threads,
+        codes == packed && stream};
     const char* const why =
         stream ? "it may do so only if both begin at one address" : "this layout needs memory of its own";
     if (const nc_status status = start(r, options, why, error, job); status != NC_OK || n == 0)
@@ -235,7 +237,7 @@ nc_status nc_unpack(const void* packed, size_t packed_bytes, int32_t bits, void*
     Job job{};
     if (const nc_status status = open(given, n, bits, packed_bytes, error, options, job.array))
         return status;
-    const Request r{
+    const PackRequest r{
         memory_of("packed", packed, packed_bytes), memory_of("codes", codes, n), n, bits, options.threads, false};
     if (const nc_status status = start(r, options, "unpacking needs memory of its own", error, job);
         status != NC_OK || n == 0)
@@ -259,12 +261,12 @@ nc_status nc_repack(const void* packed, size_t packed_bytes, size_t n, int32_t b
         return status;
     if (const nc_status status = describe(to_options, "to", n, bits, "out_bytes", out_bytes, error, job.array))
         return status;
-    const Request r{memory_of("packed", packed, packed_bytes),
-                    memory_of("out", out, out_bytes),
-                    n,
-                    bits,
-                    to_options.threads,
-                    false};
+    const PackRequest r{memory_of("packed", packed, packed_bytes),
+                        memory_of("out", out, out_bytes),
+                        n,
+                        bits,
+                        to_options.threads,
+                        false};
     if (const nc_status status = start(r, to_options, "repacking needs memory of its own", error, job);
         status != NC_OK || n == 0)
         return status;

@@ -11,7 +11,6 @@
 #include "api/format_table.hpp"
 #include "api/walk.hpp"
 #include "codec/qparams.hpp"
-#include "codec/reference.hpp"
 
 namespace narrowcast {
 namespace {
@@ -22,9 +21,7 @@ alignas(64) constexpr float all_zero[most_boxes] = {};
 int32_t hub_of_format(int32_t format) noexcept { return std::max(format_of(format).hub, int32_t{hub_f32}); }
 
 float largest_value(int32_t format) noexcept {
-    const Format& f = format_of(format);
-    const uint64_t code = convert_code(format, f.facts.max, NC_FORMAT_f32, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0);
-    return std::bit_cast<float>(static_cast<uint32_t>(code));
+    return static_cast<float>(value_of(format, format_of(format).facts.max));
 }
 
 QparamsRule make_rule(const QuantRequest& r) noexcept {

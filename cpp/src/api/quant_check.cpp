@@ -229,7 +229,7 @@ nc_status check_overlap(const QuantRequest& r, std::span<const Given> given, nc_
                         "%s overlaps itself: its strides put several elements into the same bytes", g.name);
         for (const Given& other : given) {
             const Operand& b = *other.operand;
-            if (&other != &g && b.data != nullptr && a.low < b.high && b.low < a.high)
+            if (&other != &g && b.data != nullptr && share_bytes(a, b))
                 return fail(error, NC_ERROR_OVERLAP, "%s overlaps %s; it needs memory of its own", g.name, other.name);
         }
     }

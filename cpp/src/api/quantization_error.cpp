@@ -2,8 +2,6 @@
 // compares them; what was clipped is counted here, box by box.
 #include <string.h>
 
-#include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -16,7 +14,6 @@
 #include "api/quant_check.hpp"
 #include "api/tiles.hpp"
 #include "api/value_maker.hpp"
-#include "codec/reference.hpp"
 
 namespace narrowcast {
 namespace {
@@ -26,18 +23,13 @@ struct Ends {
     float low, high, half_step;
 };
 
-float value_of(int32_t format, uint64_t code) noexcept {
-    return std::bit_cast<float>(
-        static_cast<uint32_t>(convert_code(format, code, NC_FORMAT_f32, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0)));
-}
-
 Ends ends_of(const QuantRequest& r) noexcept {
     if (r.options.format == NC_FORMAT_INVALID)
         return {static_cast<float>(r.codes_in_use.low), static_cast<float>(r.codes_in_use.high), 0.5f};
     const int32_t format = r.options.format;
     const uint64_t last = format_of(format).facts.max;
-    const float high = value_of(format, last);
-    return {-high, high, (high - value_of(format, last - 1)) / 2};
+    const double high = value_of(format, last), half_step = (high - value_of(format, last - 1)) / 2;
+    return {static_cast<float>(-high), static_cast<float>(high), static_cast<float>(half_step)};
 }
 
 class Comparer {
@@ -66,11 +58,8 @@ private:
     }
 
     void compare(const Batch& batch, const Chunk& chunk, const DequantizeParams& params, nc_error_sums& sums) noexcept {
-        const Rows x = x_.read({r_.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, tiles_.raw,
-                               tiles_.numbers);
-        const Rows codes = codes_.read(
-            {codes_.at(r_.codes.data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes, batch.col.codes},
-            tiles_.codes, tiles_.raw);
+        const Rows x = x_.read(view_as_x(r_.x.data, batch, chunk), tiles_.raw, tiles_.numbers);
+        const Rows codes = codes_.read(codes_.view(r_.codes.data, batch, chunk), tiles_.codes, tiles_.raw);
         const auto step = static_cast<int64_t>(chunk.cols * sizeof(float));
         const auto* const made = reinterpret_cast<const unsigned char*>(made_);
         values_.make_floats(batch, chunk, codes, params);

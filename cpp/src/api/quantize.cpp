@@ -57,8 +57,7 @@ void quantize_part(void* context, size_t begin, size_t end) noexcept {
         const bool direct = x.direct_f32(batch.col.x) && maker.direct(batch.col.codes);
         for_each_chunk(job.nest.along, batch, direct ? batch.rows * batch.cols : quant_tile, [&](const Chunk& chunk) {
             if (!holds)
-                held = x.read({r.x.data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, tiles.raw,
-                              tiles.numbers);
+                held = x.read(view_as_x(r.x.data, batch, chunk), tiles.raw, tiles.numbers);
             const Rows codes = maker.make(batch, chunk, held, params, job.stream);
             if (r.sums.data != nullptr)
                 maker.add_sums(batch, chunk, codes);

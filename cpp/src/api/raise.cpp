@@ -132,15 +132,6 @@ struct Number {
     }
 };
 
-double value_of(int32_t format, uint64_t code) noexcept {
-    const uint64_t bits = format == NC_FORMAT_f64
-                              ? code
-                              : convert_code(format, code, NC_FORMAT_f64, NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, 0);
-    double value = 0;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 nc_status report(const Request& request, const Refused& refused, nc_error* error) noexcept {
     const Format& target = format_of(request.out.format);
     const double value = value_of(request.x.format, refused.code);

@@ -125,7 +125,7 @@ bool for_each_rectangle(Along along, const Reals& x, unsigned char* data, const 
     const bool direct = x.direct_f32(batch.col.x);
     size_t chunks = 0;
     for_each_chunk(along, batch, direct ? batch.rows * batch.cols : quant_tile, [&](const Chunk& chunk) {
-        rows = x.read({data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x}, room.raw, room.tile);
+        rows = x.read(view_as_x(data, batch, chunk), room.raw, room.tile);
         ++chunks;
         for_each_span(along, batch, chunk, [&](const Span& span) {
             const auto step = span.own_rows ? rows.step : static_cast<ptrdiff_t>(span.cols * sizeof(float));

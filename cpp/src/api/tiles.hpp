@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "api/boxes.hpp"
 #include "api/quant_check.hpp"
 #include "dispatch/kernel_table.hpp"
 
@@ -30,6 +31,14 @@ struct View {
     size_t rows, cols;
     int64_t row, col;
 };
+
+// A chunk in an array that the nest visits as x, or as codes that are not packed.
+inline View view_as_x(unsigned char* data, const Batch& batch, const Chunk& chunk) noexcept {
+    return {data + chunk.at.x, chunk.rows, chunk.cols, batch.row.x, batch.col.x};
+}
+inline View view_as_codes(unsigned char* data, const Batch& batch, const Chunk& chunk) noexcept {
+    return {data + chunk.at.codes, chunk.rows, chunk.cols, batch.row.codes, batch.col.codes};
+}
 
 // Rows of neighbours, as a kernel takes them.
 struct Rows {
@@ -71,7 +80,6 @@ public:
     bool is_float() const noexcept { return float_format_ != NC_FORMAT_INVALID; }
     int32_t float_format() const noexcept { return float_format_; }
     size_t item() const noexcept { return item_; } // of an unpacked code
-    bool packed() const noexcept { return packed_; }
     // Whether unpacked integer codes can be made where they are.
     bool direct(int64_t col) const noexcept {
         return !packed_ && !swapped_ && !is_float() && col == static_cast<int64_t>(item_);
@@ -79,6 +87,10 @@ public:
     // Where a place's codes are.
     unsigned char* at(unsigned char* data, int64_t offset) const noexcept {
         return data + (packed_ ? offset / 8 : offset);
+    }
+
+    View view(unsigned char* data, const Batch& batch, const Chunk& chunk) const noexcept {
+        return {at(data, chunk.at.codes), chunk.rows, chunk.cols, batch.row.codes, batch.col.codes};
     }
 
     // Brings unpacked native codes, row by row without gaps, to their place.

@@ -45,15 +45,10 @@ nc_status check_one(const nc_array* x, const nc_array* out, const nc_cast_option
 }
 
 // The order of visiting. out is x, element by element, or apart from it.
-nc_status arrange(const Request& request, nc_error* error, Layout& layout, bool& in_place) noexcept {
-    c_order(request, layout);
-    if (request.x.strides != nullptr || request.out.strides != nullptr) {
-        memory_order(layout, false);
-        if (may_collide(layout, request.out.item))
-            return fail(error, NC_ERROR_OVERLAP,
-                        "out overlaps itself: its strides put several elements into the same bytes");
-    }
-    in_place = request.x.high > request.out.low && request.out.high > request.x.low;
+nc_status order(const Request& request, nc_error* error, Layout& layout, bool& in_place) noexcept {
+    if (const nc_status status = arrange(request, error, layout))
+        return status;
+    in_place = share_bytes(request.x, request.out);
     if (!in_place)
         return NC_OK;
     bool exact = layout.x == layout.out && request.x.swapped == request.out.swapped;
@@ -86,8 +81,7 @@ void unscale_part(void* context, size_t begin, size_t end) noexcept {
 bool unscale_one(const Request& request, const Layout& layout, const KernelTable& table, float inv_scale,
                  bool in_place) noexcept {
     const size_t item_bytes = request.x.item + request.out.item;
-    const bool stream = !in_place && exceeds_caches(request.n * item_bytes) &&
-                        reinterpret_cast<uintptr_t>(request.out.data) % request.out.item == 0;
+    const bool stream = !in_place && worth_streaming(request);
     Job job{&request, &layout, table.unscale[request.x.format], inv_scale, stream, false};
     run_parts(layout.n, {request.options.threads, tile_items, least_part_bytes / item_bytes}, unscale_part, &job);
     return job.found.load(std::memory_order_relaxed);
@@ -124,7 +118,7 @@ nc_status nc_unscale(const nc_array* x, const nc_array* out, size_t count, float
                 continue;
             Layout layout;
             bool in_place = false;
-            if (const nc_status status = arrange(request, error, layout, in_place))
+            if (const nc_status status = order(request, error, layout, in_place))
                 return status;
             if (work)
                 found = unscale_one(request, layout, *table, inv_scale, in_place) || found;
