@@ -1,6 +1,5 @@
 """Codes of every kind, and pack and unpack as entries and as the functions behind them."""
 
-import ml_dtypes
 import numpy as np
 
 import narrowcast as nc
@@ -12,16 +11,19 @@ KINDS = [*INTEGERS, "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"]
 
 
 def own_dtype(kind):
-    """The dtype of that name; None where there is none."""
-    found = getattr(ml_dtypes, kind, None) or getattr(np, kind, None)
-    return None if found is None or kind in ("int1", "uint1") else np.dtype(found)
+    """The dtype of codes of that name; None where there is none."""
+    return next((row.dtype for row in nc.formats() if row.name == row.dtype.name == kind), None)
+
+
+def bits_of(kind):
+    """The width of a code."""
+    return next(int(digit) for digit in kind if digit.isdigit())
 
 
 def ends_of(kind):
     """The smallest and the largest code."""
-    bits = next(int(digit) for digit in kind if digit.isdigit())
-    low = -(1 << (bits - 1)) if kind.startswith("int") else 0
-    return low, low + (1 << bits) - 1
+    low = -(1 << (bits_of(kind) - 1)) if kind.startswith("int") else 0
+    return low, low + (1 << bits_of(kind)) - 1
 
 
 def codes_of(kind, shape=(3, 16), seed=0):

@@ -27,10 +27,13 @@ SMALL = np.arange(96).reshape(2, 6, 8) % 4
 ARRAYS = {
     "uint8": SMALL.astype(np.uint8),
     "int8": SMALL.astype(np.int8),
+    "large codes": np.arange(248, 256, dtype=np.uint8),
+    "negative codes": np.arange(-4, 4, dtype=np.int8),
     **{str(np.dtype(kind)): SMALL.astype(kind) for kind in (bool, np.int16, ">i2", np.uint32, np.int64, np.float32)},
     **{
         kind: SMALL.astype(getattr(ml_dtypes, kind)) for kind in ("uint4", "int4", "uint2", "float6_e3m2fn", "bfloat16")
     },
+    **{kind: SMALL.astype(getattr(ml_dtypes, kind)) for kind in ("int1", "uint1") if hasattr(ml_dtypes, kind)},
     "object": SMALL.astype(object),
     "strings": SMALL.astype("S1"),
     "records": np.zeros((2, 6, 8), [("code", "u1")]),

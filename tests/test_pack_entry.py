@@ -15,7 +15,7 @@ import pytest
 import narrowcast as nc
 from entry_calls import Hostile, agree, outcome
 from narrowcast._quant import pack as python
-from pack_cases import CODES, INTEGERS, KINDS, PACK, PACKED, UNPACK, codes_of, ends_of, own_dtype
+from pack_cases import CODES, INTEGERS, KINDS, PACK, PACKED, UNPACK, bits_of, codes_of, ends_of, own_dtype
 
 pytestmark = pytest.mark.emulated
 
@@ -43,6 +43,8 @@ def test_plain_calls_need_no_python(kind, monkeypatch):
         assert [one.dtype for one in plain] == [np.uint8] * 4 + [np.int8, np.uint8]
         assert all(one.tobytes() == packed.tobytes() for one in plain)
     if own is not None:
+        above = np.uint8(0xFF << bits_of(kind) & 0xFF)  # what stands there is no part of a code
+        assert nc.pack((codes.view(np.uint8) ^ above).view(own)).tobytes() == packed.tobytes()
         assert nc.pack(codes.view(own)).tobytes() == packed.tobytes()
         assert nc.pack(codes.view(own), None, check=False).tobytes() == packed.tobytes()
     for name in names:
@@ -109,7 +111,8 @@ def test_every_dtype(dtype):
                 "out": (None, 3, [], "out", bytearray(24), CODES, PACKED),
                 "shape": (
                     None, (3, 32), (3, 31), [3, 32], (3, 33), (3, 30), (96,), 96, 0, -1, (), (3, 0), (0, 32), (3, -32),
-                    (2, 32), (3, 32, 1), (3, np.int64(32)), (True, 32), (3, 32.0), (3, 1 << 62), (3, 1 << 80), "x", 3.0,
+                    (2, 32), 32, (3, 32, 1), (3, np.int64(32)), (True, 32), (3, 32.0), (3, 1 << 62), (3, 1 << 80), 3.0,
+                    "x",
                 ),
             }.items()
             for value in values
@@ -127,6 +130,11 @@ def test_every_form_of_call(call):
 def test_every_extent_of_a_line(shape):
     for kind, size in itertools.product(("uint1", "int3", "uint4", "int6", "uint8"), (1, 2, 3, 4)):
         agree(UNPACK, np.arange(50, 50 + size, dtype=np.uint8), kind, shape=shape)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8), (3, 2, 8), (6, 1, 8), (1, 6, 8), (2, 3, 7), (3, 2, 7), (6, 8), (6, 2, 4)])
+def test_every_shape_of_lines(shape):
+    agree(UNPACK, np.arange(24, dtype=np.uint8).reshape(2, 3, 4), "uint4", shape=shape)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in INTEGERS if not kind.endswith("8")])

@@ -80,7 +80,7 @@ bool read_call(const Entry& entry, const Request& request, Call& call) noexcept 
     }
     call.array = reinterpret_cast<PyArrayObject*>(request.array);
     call.ndim = PyArray_NDIM(call.array);
-    const bool plain = call.ndim > 0 && PyArray_IS_C_CONTIGUOUS(call.array) && PyArray_SIZE(call.array) > 0 &&
+    const bool plain = call.ndim > 0 && PyArray_IS_C_CONTIGUOUS(call.array) &&
                        (request.layout == nullptr || request.layout == entry.lsb) &&
                        (request.pad == nullptr || request.pad == Py_False) && is_last(request.axis, call.ndim);
     if (!plain) {
@@ -117,13 +117,16 @@ template <class Work>
 PyObject* finish(const Entry& entry, const Request& request, Call& call, PyArray_Descr* dtype,
                  const Work& work) noexcept {
     py::object result = find_result(request.out, call, dtype);
+    if (!result) {
+        return nullptr;
+    }
     const ChosenIsa isa(entry.isa);
-    if (!result || !isa.known()) {
+    if (!isa.known()) {
         return nullptr;
     }
     call.options.isa = isa.name();
     auto* const array = reinterpret_cast<PyArrayObject*>(result.ptr());
-    const std::int64_t codes = std::max(PyArray_SIZE(call.array), PyArray_SIZE(array)); // no code takes a byte more
+    const std::int64_t codes = std::max(PyArray_SIZE(call.array), PyArray_SIZE(array)); // never fewer than bytes
     const nc_status status = run_core(codes, [&] { return work(array); });
     return status == NC_OK ? result.release().ptr() : nullptr;
 }
@@ -156,8 +159,7 @@ PyObject* pack_codes(const Entry& entry, const Request& request) noexcept {
     }
     call.options.is_signed = kind.is_signed ? 1 : 0;
     call.options.check = checked && !is_own && kind.bits < 8 ? 1 : 0; // above a code of its own dtype nothing counts
-    call.options.along = static_cast<std::size_t>(codes);
-    call.last() = line_bytes(codes, kind.bits);
+    call.last() = line_bytes(codes, kind.bits); // whole bytes: all lines are one, and `along` stays 0
     return finish(entry, request, call, entry.bytes, [&](PyArrayObject* packed) {
         return nc_pack(PyArray_DATA(call.array), size_of(call.array), kind.bits, PyArray_DATA(packed), size_of(packed),
                        &call.options, nullptr);
