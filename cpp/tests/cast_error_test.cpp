@@ -1,181 +1,17 @@
-// nc_cast_error: every instruction set's kernel against sums made here one pair at a time, at every length around its
-// strips, between guard pages; the whole function for every pair of formats, rounding and layout against the same
-// sums over values that the codec decodes; and all that it refuses. Overflow is judged here by refuse_code, element by
-// element, not by a limit.
+// nc_cast_error: for every pair of formats, rounding and layout against sums made here one pair at a time, over values
+// that the codec decodes; and all that it refuses. Overflow is judged here by refuse_code, element by element, not by a
+// limit. The kernels are in cast_error_kernels_test.cpp.
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <functional>
-#include <limits>
 
 #include "api/fp_guard.hpp"
+#include "cast_error_sums.hpp"
 #include "codec/reference.hpp"
-#include "dispatch/registry.hpp"
-#include "guarded_pages.hpp"
 #include "inputs.hpp"
 
 namespace narrowcast::test {
 namespace {
-
-nc_error_sums empty_sums() {
-    nc_error_sums sums{};
-    sums.size = sizeof sums;
-    return sums;
-}
-
-// One pair. low: what x has beyond the double (64-bit integers).
-void add_pair(double x, double low, double y, bool overflows, nc_error_sums& sums) {
-    sums.count += 1;
-    sums.overflowed += overflows;
-    sums.became_zero += !std::isnan(x) && x != 0 && y == 0;
-    sums.became_nan += !std::isnan(x) && std::isnan(y);
-    if (!std::isfinite(x) || !std::isfinite(y))
-        return;
-    const double error = std::fabs((x - y) + low);
-    sums.finite += 1;
-    sums.sum_x2 += x * x;
-    sums.sum_error2 += error * error;
-    sums.sum_error += error;
-    sums.max_error = std::max(sums.max_error, error);
-}
-
-bool near(double a, double b, double tolerance) {
-    return a == b || (std::isnan(a) && std::isnan(b)) || std::fabs(a - b) <= tolerance * std::fabs(b);
-}
-
-bool equal(const nc_error_sums& found, const nc_error_sums& expected) {
-    constexpr double sum = 0x1p-19, one = 0x1p-24;
-    return found.size == sizeof found && found.count == expected.count && found.finite == expected.finite &&
-           found.overflowed == expected.overflowed && found.became_zero == expected.became_zero &&
-           found.became_nan == expected.became_nan && near(found.sum_x2, expected.sum_x2, sum) &&
-           near(found.sum_error2, expected.sum_error2, sum) && near(found.sum_error, expected.sum_error, sum) &&
-           near(found.max_error, expected.max_error, one);
-}
-
-std::string text(const nc_error_sums& s) {
-    char line[240];
-    snprintf(line, sizeof line, "%llu %llu, %.9g %.9g %.9g %.9g, %llu %llu %llu",
-             static_cast<unsigned long long>(s.count), static_cast<unsigned long long>(s.finite), s.sum_x2,
-             s.sum_error2, s.sum_error, s.max_error, static_cast<unsigned long long>(s.overflowed),
-             static_cast<unsigned long long>(s.became_zero), static_cast<unsigned long long>(s.became_nan));
-    return line;
-}
-
-// --- the kernels ---------------------------------------------------------------------------------------------------
-
-constexpr size_t longest = 1100; // two strips of the widest set and more
-
-struct Mixture {
-    const char* name;
-    std::function<uint32_t(uint64_t random)> x; // float32 bits
-    std::function<uint32_t(uint32_t x, uint64_t random)> y;
-};
-
-uint32_t bits_of(float value) { return std::bit_cast<uint32_t>(value); }
-
-// A float32 of random sign and fraction at one of `count` exponents from `first` on.
-uint32_t near_exponent(uint64_t random, int first, unsigned count) {
-    const auto exponent = static_cast<uint32_t>(127 + first) + static_cast<uint32_t>(random >> 40) % count;
-    return static_cast<uint32_t>(random & 0x807fffffu) | exponent << 23;
-}
-
-const std::vector<Mixture>& mixtures() {
-    const auto cut = [](uint32_t x, uint64_t) { return x & 0xffff0000u; };
-    const auto sometimes = [](uint64_t random, uint32_t special, uint32_t usual) {
-        return random >> 32 & 63 ? usual : special;
-    };
-    static const std::vector<Mixture> all{
-        {"weights", [](uint64_t r) { return near_exponent(r, -12, 10); }, cut},
-        {"exact", [](uint64_t r) { return near_exponent(r, -3, 4) & 0xffff0000u; }, cut},
-        {"zeros in both", [](uint64_t r) { return r >> 33 & 1 ? near_exponent(r, -8, 8) : uint32_t(r) & 0x80000000u; },
-         [](uint32_t x, uint64_t r) { return r >> 34 & 1 ? x & 0xff000000u : uint32_t(r) & 0x80000000u; }},
-        {"zero became a number", [](uint64_t r) { return r >> 33 & 1 ? near_exponent(r, -8, 8) : 0; },
-         [](uint32_t x, uint64_t) { return x == 0 ? 0x00400000u : x; }},
-        {"tiny", [](uint64_t r) { return near_exponent(r, -70, 8); }, cut},
-        {"subnormal", [](uint64_t r) { return uint32_t(r) & 0x807fffffu; },
-         [](uint32_t x, uint64_t) { return x & 0xfffffff0u; }},
-        {"tiny beside one", [=](uint64_t r) { return sometimes(r, bits_of(1), near_exponent(r, -70, 8)); }, cut},
-        {"huge", [](uint64_t r) { return near_exponent(r, 64, 63); }, cut},
-        {"largest", [](uint64_t r) { return 0x7f7fffffu | (uint32_t(r) & 0x80000000u); },
-         [](uint32_t x, uint64_t) { return x ^ 0x80000000u; }},
-        {"at the limits", [](uint64_t r) { return 0x43e80000u - 8 + uint32_t(r) % 16 + (uint32_t(r >> 20) << 31); },
-         [](uint32_t x, uint64_t) { return x & 0xffe00000u; }},
-        {"infinite y", [](uint64_t r) { return near_exponent(r, -4, 8); },
-         [=](uint32_t x, uint64_t r) { return sometimes(r, 0x7f800000, x); }},
-        {"NaN in y", [](uint64_t r) { return near_exponent(r, -4, 8); },
-         [=](uint32_t x, uint64_t r) { return sometimes(r, 0xff800001, x); }},
-        {"specials of x",
-         [=](uint64_t r) { return sometimes(r, r >> 50 & 1 ? 0x7fc00000u : 0xff800000u, near_exponent(r, -4, 8)); },
-         [](uint32_t x, uint64_t r) { return r >> 51 & 1 ? x : 0; }},
-        {"any bits", [](uint64_t r) { return uint32_t(r >> 7); },
-         [](uint32_t x, uint64_t r) { return r >> 60 & 1 ? uint32_t(r >> 13) : x; }},
-    };
-    return all;
-}
-
-// Thresholds alike, lopsided as those of directed roundings are, and one that no magnitude reaches.
-constexpr CensusRule rules[] = {{0x43e80000, 0x43e80000, 0}, {0x43e80001, 0x43e7fffb, 0}, {0x7f800000, 0x3f800000, 0}};
-
-void add_pair(uint32_t x, uint32_t y, const CensusRule& rule, nc_error_sums& sums) {
-    const double limit = double{std::bit_cast<float>(x >> 31 != 0 ? rule.overflow_negative : rule.overflow_positive)};
-    const double value = double{std::bit_cast<float>(x)};
-    const bool overflows = std::isfinite(value) && std::fabs(value) >= limit;
-    add_pair(value, 0, double{std::bit_cast<float>(y)}, overflows, sums);
-}
-
-void kernels(Tally& tally, const std::string& isa) {
-    const ErrorFn kernel = find_isa(isa.c_str())->error;
-    GuardedPages x_pages(longest * 4), y_pages(longest * 4);
-    uint64_t seed = 1;
-    for (const Mixture& mixture : mixtures()) {
-        std::vector<uint32_t> x(longest), y(longest);
-        for (size_t i = 0; i < longest; ++i) {
-            x[i] = mixture.x(mix(seed));
-            y[i] = mixture.y(x[i], mix(~seed));
-            ++seed;
-        }
-        for (const CensusRule& rule : rules) {
-            nc_error_sums expected = empty_sums();
-            for (size_t n = 0; n <= longest; ++n) {
-                const bool at_end = n % 2 != 0;
-                const size_t bytes = n * 4;
-                unsigned char *from = x_pages.place(bytes, at_end), *to = y_pages.place(bytes, at_end);
-                memcpy(from, x.data(), bytes);
-                memcpy(to, y.data(), bytes);
-                nc_error_sums sums = empty_sums();
-                kernel(reinterpret_cast<const uint32_t*>(from), reinterpret_cast<const uint32_t*>(to), n, rule, sums);
-                tally.check(equal(sums, expected), "%s kernel, %s, %zu pairs: %s; expected %s", isa.c_str(),
-                            mixture.name, n, text(sums).c_str(), text(expected).c_str());
-                nc_error_sums squares = empty_sums(), without = expected;
-                squares.squares_only = 1;
-                without.sum_error = without.max_error = 0;
-                kernel(reinterpret_cast<const uint32_t*>(from), reinterpret_cast<const uint32_t*>(to), n, rule,
-                       squares);
-                tally.check(equal(squares, without), "%s kernel, squares only, %s, %zu pairs: %s; expected %s",
-                            isa.c_str(), mixture.name, n, text(squares).c_str(), text(without).c_str());
-                if (n < longest)
-                    add_pair(x[n], y[n], rule, expected);
-            }
-        }
-    }
-    // It adds to what is there, and the same pieces give the same sums.
-    std::vector<uint32_t> x(longest), y(longest);
-    for (size_t i = 0; i < longest; ++i)
-        y[i] = (x[i] = near_exponent(mix(i), -8, 8)) & 0xffff0000u;
-    nc_error_sums first = empty_sums(), twice = empty_sums();
-    for (int round = 0; round < 2; ++round) {
-        nc_error_sums again = empty_sums();
-        kernel(x.data(), y.data(), longest, rules[0], round == 0 ? first : again);
-        kernel(x.data(), y.data(), longest, rules[0], twice);
-        if (round == 1)
-            tally.check(memcmp(&first, &again, sizeof first) == 0, "%s kernel gives other sums again", isa.c_str());
-    }
-    tally.check(twice.count == 2 * longest && near(twice.sum_x2, 2 * first.sum_x2, 0x1p-40) &&
-                    twice.max_error == first.max_error,
-                "%s kernel does not add up", isa.c_str());
-}
-
-// --- the function --------------------------------------------------------------------------------------------------
 
 // Both neighbours of every rounding boundary of dst, thinned out; codes of small sources.
 std::vector<unsigned char> inputs_for(int32_t src, int32_t dst, size_t& n) {
@@ -424,10 +260,8 @@ int run() {
     limits(tally);
     arguments(tally);
     const std::vector<std::string> isas = supported_isas();
-    for (const std::string& isa : isas) {
-        kernels(tally, isa);
+    for (const std::string& isa : isas)
         environment(tally, isa);
-    }
     all_pairs(tally, isas);
     return tally.finish();
 }

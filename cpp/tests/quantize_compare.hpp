@@ -64,9 +64,10 @@ public:
                 return;
             params.low = known ? low.data() : nullptr;
             params.high = known ? high.data() : nullptr;
-            both(c, c.x.data(), 32, item, [&](const KernelTable& table, const void* from, void* to, const Rectangle& r) {
-                table.quantize[op][hub][along](from, to, r, params, rule, c.stream);
-            });
+            both(c, c.x.data(), 32, item,
+                 [&](const KernelTable& table, const void* from, void* to, const Rectangle& r) {
+                     table.quantize[op][hub][along](from, to, r, params, rule, c.stream);
+                 });
             report(c, item, "quantize, %s, %s, along %s, item %d, codes %d to %d, range known %d", op_names[op],
                    hub_names[hub], along_names[along], rule.item, rule.low, rule.high, known);
         }

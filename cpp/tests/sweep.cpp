@@ -16,10 +16,9 @@
 #include <fstream>
 #include <thread>
 
-#include "codec/codec.hpp"
 #include "inputs.hpp"
 #include "quantize_sweep.hpp"
-#include "support.hpp"
+#include "sweep_reference.hpp"
 
 namespace narrowcast::test {
 namespace {
@@ -39,49 +38,6 @@ struct Digests {
     std::vector<uint64_t> numbers;
     size_t next = 0; // the first one of the pair at hand
 };
-
-struct Pair {
-    int32_t src, dst, rounding, overflow;
-};
-
-// Long sweeps need the codec at full speed: float32 with everything known to the compiler.
-using Reference = void (*)(const uint32_t* x, void* out, size_t n, const uint32_t* words);
-
-template <int32_t Target, int32_t Overflow, int32_t Rounding>
-#if defined(__GNUC__)
-__attribute__((flatten)) // else the codec is called with arguments that it does not know
-#endif
-void reference_f32(const uint32_t* x, void* out, size_t n, const uint32_t* words) {
-    auto* codes = static_cast<Storage<Target>*>(out);
-    for (size_t i = 0; i < n; ++i) {
-        const uint32_t random = Rounding == NC_STOCHASTIC ? words[i] : 0;
-        codes[i] = static_cast<Storage<Target>>(convert<NC_FORMAT_f32, Target>(x[i], Rounding, Overflow, random));
-    }
-}
-
-template <int32_t Target, int32_t Overflow> Reference reference_rounding(int32_t rounding) {
-    constexpr Reference by_rounding[] = {
-        &reference_f32<Target, Overflow, NC_NEAREST_EVEN>, &reference_f32<Target, Overflow, NC_TOWARD_ZERO>,
-        &reference_f32<Target, Overflow, NC_UP>,           &reference_f32<Target, Overflow, NC_DOWN>,
-        &reference_f32<Target, Overflow, NC_NEAREST_AWAY>, &reference_f32<Target, Overflow, NC_STOCHASTIC>,
-    };
-    return by_rounding[rounding];
-}
-
-Reference fast_reference(const Pair& pair) {
-    if (pair.src != NC_FORMAT_f32)
-        return nullptr;
-    const bool saturate = pair.overflow == NC_OVERFLOW_SATURATE;
-    switch (pair.dst) {
-#define NC_FLOAT(number, ...)                                                                                          \
-    case number:                                                                                                       \
-        return saturate ? reference_rounding<number, NC_OVERFLOW_SATURATE>(pair.rounding)                              \
-                        : reference_rounding<number, NC_OVERFLOW_IEEE>(pair.rounding);
-#define NC_INT(...)
-#include "narrowcast/formats.def"
-    default: return nullptr;
-    }
-}
 
 struct Buffers {
     explicit Buffers(size_t items) : x(items * 8), expected(items * 8), out(items * 8), words(items) {}
