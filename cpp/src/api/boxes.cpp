@@ -134,11 +134,8 @@ LineWalk::LineWalk(const Nest& nest, size_t line) noexcept
         rest /= axis.extent;
         index_[i] = index;
         in_box_[i] = index % axis.box;
-        at_.x += index * axis.step.x;
-        at_.codes += index * axis.step.codes;
-        at_.sums += index * axis.step.sums;
-        at_.first += boxes * axis.step.first;
-        at_.second += boxes * axis.step.second;
+        at_.move_elements(index, axis.step);
+        at_.move_boxes(boxes, axis.step);
     }
 }
 
@@ -163,19 +160,12 @@ void LineWalk::advance(size_t lines) noexcept {
             in_box_[i] -= boxes * axis.box;
         }
         index_[i] += by;
-        at_.x += by * axis.step.x;
-        at_.codes += by * axis.step.codes;
-        at_.sums += by * axis.step.sums;
-        at_.first += boxes * axis.step.first;
-        at_.second += boxes * axis.step.second;
+        at_.move_elements(by, axis.step);
+        at_.move_boxes(boxes, axis.step);
         if (index_[i] < axis.extent)
             return;
-        const int64_t all_boxes = axis.extent / axis.box; // that were crossed on the way here
-        at_.x -= axis.extent * axis.step.x;
-        at_.codes -= axis.extent * axis.step.codes;
-        at_.sums -= axis.extent * axis.step.sums;
-        at_.first -= all_boxes * axis.step.first;
-        at_.second -= all_boxes * axis.step.second;
+        at_.move_elements(-axis.extent, axis.step); // all the way back
+        at_.move_boxes(-(axis.extent / axis.box), axis.step);
         index_[i] = in_box_[i] = 0;
     }
 }

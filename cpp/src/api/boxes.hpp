@@ -16,9 +16,21 @@ namespace narrowcast {
 // first and second are what belongs to a box: scale and zero point, or low and high.
 struct Place {
     int64_t x, codes, first, second, sums;
+
+    // By so many elements and by so many boxes: the two that a step is made of.
+    void move_elements(int64_t by, const Place& step) noexcept {
+        x += by * step.x;
+        codes += by * step.codes;
+        sums += by * step.sums;
+    }
+    void move_boxes(int64_t by, const Place& step) noexcept {
+        first += by * step.first;
+        second += by * step.second;
+    }
 };
 
-// One loop. A step of an element moves x, codes and sums; a step of a box, every `box` elements, first and second.
+// One loop. A step of an element moves x, codes and sums (but not the innermost loop's: sums are of lines); a step of a
+// box, every `box` elements, first and second.
 struct Axis {
     int64_t extent, box;
     Place step;

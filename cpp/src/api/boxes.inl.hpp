@@ -28,10 +28,8 @@ void for_each_column_batch(const Nest& nest, size_t begin, size_t end, const Vis
             batch.begins_line = col == 0;
             visit(batch);
             const auto moved = static_cast<int64_t>(batch.cols);
-            batch.at.x += moved * inner.step.x;
-            batch.at.codes += moved * inner.step.codes;
-            batch.at.first += moved * inner.step.first;
-            batch.at.second += moved * inner.step.second;
+            batch.at.move_elements(moved, inner.step);
+            batch.at.move_boxes(moved, inner.step);
         }
         walk.advance(rows);
         line += rows;
@@ -67,10 +65,8 @@ void for_each_row_batch(const Nest& nest, size_t begin, size_t end, bool dynamic
             cols = cols / 8 * 8;
         Batch batch{walk.at(), 1,      cols,         inner.step, inner.step, (offset + cols + box - 1) / box,
                     box,       offset, position == 0};
-        batch.at.x += static_cast<int64_t>(position) * inner.step.x;
-        batch.at.codes += static_cast<int64_t>(position) * inner.step.codes;
-        batch.at.first += static_cast<int64_t>(first_box) * inner.step.first;
-        batch.at.second += static_cast<int64_t>(first_box) * inner.step.second;
+        batch.at.move_elements(static_cast<int64_t>(position), inner.step);
+        batch.at.move_boxes(static_cast<int64_t>(first_box), inner.step);
         visit(batch);
         done += cols;
         position += cols;
@@ -98,22 +94,17 @@ template <class Visit> void for_each_chunk(Along along, const Batch& batch, size
             chunk.rows = std::min(rows, batch.rows - row);
             chunk.param = along == along_rows ? row : 0;
             visit(chunk);
-            const auto moved = static_cast<int64_t>(chunk.rows);
-            chunk.at.x += moved * batch.row.x;
-            chunk.at.codes += moved * batch.row.codes;
-            chunk.at.sums += moved * batch.row.sums;
+            chunk.at.move_elements(static_cast<int64_t>(chunk.rows), batch.row);
         }
         return;
     }
     chunk.rows = 1;
     for (size_t row = 0; row < batch.rows; ++row) {
-        const auto moved = static_cast<int64_t>(row);
         const bool one_line = batch.rows == 1;
         for (size_t col = 0; col < batch.cols; col += chunk.cols) {
-            const auto across = static_cast<int64_t>(col);
-            chunk.at.x = batch.at.x + moved * batch.row.x + across * batch.col.x;
-            chunk.at.codes = batch.at.codes + moved * batch.row.codes + across * batch.col.codes;
-            chunk.at.sums = batch.at.sums + moved * batch.row.sums;
+            chunk.at = batch.at;
+            chunk.at.move_elements(static_cast<int64_t>(row), batch.row);
+            chunk.at.move_elements(static_cast<int64_t>(col), batch.col);
             chunk.cols = std::min(most, batch.cols - col);
             chunk.param = one_line ? (batch.offset + col) / batch.box : row;
             chunk.offset = (batch.offset + col) % batch.box;

@@ -11,6 +11,9 @@
 
 namespace narrowcast {
 
+// 1 / 127 as bitsandbytes writes it: what llm_int8 multiplies by in the end, its scales being ranges.
+inline constexpr float llm_int8_step = 7.874015718698502e-3f;
+
 // How a request's dialect computes.
 struct Arithmetic {
     QuantizeOp op;
@@ -24,9 +27,6 @@ struct Arithmetic {
     bool takes_in_zero;  // scales are made from ranges with zero in them
 };
 Arithmetic make_arithmetic(const QuantRequest& request) noexcept;
-
-// Whether what is computed has where to go: scales may come with zero points that must be kept.
-nc_status check_computed(const QuantRequest& request, nc_error* error) noexcept;
 
 class BoxNumbers {
 public:

@@ -65,6 +65,9 @@ nc_status check_arrays(std::span<Given> given, nc_error* error, QuantRequest& re
 // Whether every given zero point is what its dialect can take.
 nc_status check_zero_points(const QuantRequest& request, nc_error* error) noexcept;
 
+// Whether what is computed has where to go: scales may come with zero points that must be kept.
+nc_status check_computed(const QuantRequest& request, nc_error* error) noexcept;
+
 // The strides of an operand in bytes, one per extent.
 void strides_of(const Operand& operand, const int64_t* shape, int32_t ndim, int64_t* strides) noexcept;
 

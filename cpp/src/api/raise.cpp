@@ -3,13 +3,12 @@
 // tile by tile, and ask the codec about the elements of a tile that the census suspects.
 #include "api/raise.hpp"
 
-#include <string.h>
-
 #include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <limits>
 
+#include "api/bytes.hpp"
 #include "api/error.hpp"
 #include "api/format_table.hpp"
 #include "api/fp_guard.hpp"
@@ -39,15 +38,11 @@ struct Scan {
 
 uint64_t load_code(const void* elements, size_t i, size_t item) noexcept {
     const auto* from = static_cast<const unsigned char*>(elements) + i * item;
-    const auto load = [from](auto value) -> uint64_t {
-        memcpy(&value, from, sizeof value);
-        return value;
-    };
     switch (item) {
-    case 1: return load(uint8_t{});
-    case 2: return load(uint16_t{});
-    case 4: return load(uint32_t{});
-    default: return load(uint64_t{});
+    case 1: return load_item<uint8_t>(from, false);
+    case 2: return load_item<uint16_t>(from, false);
+    case 4: return load_item<uint32_t>(from, false);
+    default: return load_item<uint64_t>(from, false);
     }
 }
 

@@ -154,16 +154,14 @@ Rows Codes::normal(unsigned char* codes, size_t n, size_t cols, unsigned char* t
         table_.widen[float_format_](codes, tile, n, false);
         return {tile, static_cast<ptrdiff_t>(cols * sizeof(float))};
     }
-    if (item_ == 1) {
-        if (bits_ < 8) {
-            const unsigned mask = (1u << bits_) - 1, sign = is_signed_ ? 1u << (bits_ - 1) : 0;
-            for (size_t i = 0; i < n; ++i)
-                tile[i] = static_cast<unsigned char>(((codes[i] & mask) ^ sign) - sign);
-            return {tile, static_cast<ptrdiff_t>(cols)};
-        }
-        return {codes, static_cast<ptrdiff_t>(cols)};
-    }
     const unsigned mask = (1u << bits_) - 1, sign = is_signed_ ? 1u << (bits_ - 1) : 0;
+    if (item_ == 1) {
+        if (bits_ == 8)
+            return {codes, static_cast<ptrdiff_t>(cols)};
+        for (size_t i = 0; i < n; ++i)
+            tile[i] = static_cast<unsigned char>(((codes[i] & mask) ^ sign) - sign);
+        return {tile, static_cast<ptrdiff_t>(cols)};
+    }
     for (size_t i = 0; i < n; ++i) {
         uint16_t code;
         memcpy(&code, codes + i * sizeof code, sizeof code);

@@ -41,7 +41,7 @@ void ValueMaker::in_steps(const Batch& batch, const Chunk& chunk, const Rows& co
         return all;
     };
     static constexpr std::array<float, most_boxes> none = constant(0), ones = constant(1),
-                                                   last = constant(7.874015718698502e-3f);
+                                                   last = constant(llm_int8_step);
     const size_t n = chunk.rows * chunk.cols;
     const Rows floats{tile_, static_cast<ptrdiff_t>(chunk.cols * sizeof(float))};
     const bool fused = arithmetic_.fused_scale != 1;

@@ -8,27 +8,6 @@
 namespace narrowcast {
 namespace {
 
-// --- one vector ----------------------------------------------------------------------------------------------------
-
-template <int32_t Hub> NC_INLINE U step(U a) {
-    if constexpr (Hub == hub_f16)
-        return round_half(a);
-    else if constexpr (Hub == hub_bf16)
-        return select(is_nan(a), a, band(even_untruncated<NC_FORMAT_bf16, false>(a), splat(0xffff0000)));
-    else
-        return a;
-}
-
-template <int32_t Op, int32_t Hub> NC_INLINE U quantized_sum(U x, const BoxVectors& v) {
-    const U shifted = step<Hub>(fadd(x, v.shift));
-    if constexpr (Op == op_fma) {
-        return fmul_add(shifted, v.factor, v.zero);
-    } else {
-        const U quotient = Op == op_divide ? fdiv(shifted, v.factor) : fmul(shifted, v.factor);
-        return step<Hub>(fadd(step<Hub>(quotient), v.zero));
-    }
-}
-
 // An int32 of a code of two bytes. A NaN goes to the end that is taken first.
 template <int32_t Hub> NC_INLINE U word_code(U sum, const BoxVectors& v, const QuantizeRule& rule) {
     const U low = splat_float(static_cast<float>(rule.low)), high = splat_float(static_cast<float>(rule.high));
@@ -95,58 +74,64 @@ NC_NOINLINE void quantize_block(const unsigned char* x, unsigned char* to, const
 using BlockFn = void (*)(const unsigned char* x, unsigned char* to, const BlockNumbers& numbers, const Common& common,
                          bool stream);
 
-// A run of items. fn: for blocks that do not go by products.
+// How blocks are made: one by itself, and many, if there is a way (codes of a byte, in float32).
+struct Making {
+    BlockFn block;
+    BlocksFn (*blocks_of)(const Boxes& boxes);
+    bool divides;
+};
+
+// A run of items.
 template <size_t Item>
-NC_NOINLINE void quantize_run(BlockFn fn, const unsigned char* from, unsigned char* to, size_t n, const Boxes& boxes,
-                              const Common& common, bool stream) {
+NC_NOINLINE void quantize_run(const Making& making, const unsigned char* from, unsigned char* to, size_t n,
+                              const Boxes& boxes, const Common& common, bool stream) {
     NumberRoom room;
     room.box = ~size_t{0};
-    const bool product = boxes.tile.limit > 0;
     in_blocks<Item>(to, n, stream, [&](size_t i, size_t count, bool nt) NC_INLINE_LAMBDA {
         if (count < block) {
             alignas(64) unsigned char in[block * 4] = {};
             alignas(64) unsigned char out[block * Item];
             copy_some(in, from + i * 4, count * 4);
-            fn(in, out, numbers_of(boxes, i, room), common, false);
+            making.block(in, out, numbers_of(boxes, i, room), common, false);
             copy_some(to + i * Item, out, count * Item);
             return;
         }
         if constexpr (Item == 1)
-            if (product) {
-                product_fn(boxes)(from, to, i, i + count, boxes, common, nt);
+            if (making.blocks_of != nullptr) {
+                making.blocks_of(boxes)(from, to, i, i + count, boxes, common, nt);
                 return;
             }
         for (const size_t end = i + count; i < end; i += block)
-            fn(from + i * 4, to + i * Item, numbers_of(boxes, i, room), common, nt);
+            making.block(from + i * 4, to + i * Item, numbers_of(boxes, i, room), common, nt);
     });
 }
 
 template <size_t Item>
-NC_NOINLINE void quantize_rows(BlockFn fn, bool product, const void* x, void* codes, const Rectangle& r,
+NC_NOINLINE void quantize_rows(const Making& making, const void* x, void* codes, const Rectangle& r,
                                const QuantizeParams& p, const QuantizeRule& rule, bool stream) {
     BoxTile tile;
     const size_t shift = joined_shift<Item>(r, 4, codes, stream);
     for (size_t first = 0; first < r.rows; first += tile_boxes) {
         const size_t rest = r.rows - first, count = rest < tile_boxes ? rest : size_t{tile_boxes};
-        prepare_boxes(tile, p, first, count, false, product, rule);
+        prepare_boxes(tile, p, first, count, false, making.divides, rule);
         const Common common = common_of(tile, rule);
         const size_t together = shift == no_shift ? 1 : count;
         for (size_t i = 0; i < count; i += together)
-            quantize_run<Item>(fn, row_at(x, r.src_step, first + i), row_at(codes, r.dst_step, first + i),
+            quantize_run<Item>(making, row_at(x, r.src_step, first + i), row_at(codes, r.dst_step, first + i),
                                together * r.cols, {tile, i, shift, false}, common, stream);
     }
 }
 
 template <size_t Item>
-NC_NOINLINE void quantize_columns(BlockFn fn, bool product, const void* x, void* codes, const Rectangle& r,
+NC_NOINLINE void quantize_columns(const Making& making, const void* x, void* codes, const Rectangle& r,
                                   const QuantizeParams& p, const QuantizeRule& rule, bool stream) {
     BoxTile tile;
     for (size_t first = 0; first < r.cols; first += tile_boxes) {
         const size_t rest = r.cols - first, count = rest < tile_boxes ? rest : size_t{tile_boxes};
-        prepare_boxes(tile, p, first, count, true, product, rule);
+        prepare_boxes(tile, p, first, count, true, making.divides, rule);
         const Common common = common_of(tile, rule);
         for (size_t row = 0; row < r.rows; ++row)
-            quantize_run<Item>(fn, row_at(x, r.src_step, row) + first * 4,
+            quantize_run<Item>(making, row_at(x, r.src_step, row) + first * 4,
                                row_at(codes, r.dst_step, row) + first * Item, count, {tile, 0, 0, true}, common,
                                stream && count == tile_boxes && reinterpret_cast<uintptr_t>(codes) % block == 0);
     }
@@ -155,16 +140,19 @@ NC_NOINLINE void quantize_columns(BlockFn fn, bool product, const void* x, void*
 template <int32_t Op, int32_t Hub, int32_t Direction>
 void quantize(const void* x, void* codes, const Rectangle& r, const QuantizeParams& p, const QuantizeRule& rule,
               bool stream) noexcept {
-    constexpr bool product = Op == op_divide && Hub == hub_f32;
-    const auto run_items = [&](auto by_rows, auto by_columns, BlockFn fn) NC_INLINE_LAMBDA {
-        (Direction == along_rows ? by_rows : by_columns)(fn, product && rule.item == 1, x, codes, r, p, rule, stream);
+    const auto run_items = [&](auto by_rows, auto by_columns, const Making& making) NC_INLINE_LAMBDA {
+        (Direction == along_rows ? by_rows : by_columns)(making, x, codes, r, p, rule, stream);
     };
-    if (rule.item == 1)
-        run_items(&quantize_rows<1>, &quantize_columns<1>, &quantize_block<Op, Hub, 1>);
-    else if (rule.item == 2)
-        run_items(&quantize_rows<2>, &quantize_columns<2>, &quantize_block<Op, Hub, 2>);
-    else
-        run_items(&quantize_rows<4>, &quantize_columns<4>, &quantize_block<Op, Hub, 4>);
+    if (rule.item == 1) {
+        Making making{&quantize_block<Op, Hub, 1>, nullptr, false};
+        if constexpr (Hub == hub_f32)
+            making = {making.block, &blocks_fn<Op>, Op == op_divide};
+        run_items(&quantize_rows<1>, &quantize_columns<1>, making);
+    } else if (rule.item == 2) {
+        run_items(&quantize_rows<2>, &quantize_columns<2>, {&quantize_block<Op, Hub, 2>, nullptr, false});
+    } else {
+        run_items(&quantize_rows<4>, &quantize_columns<4>, {&quantize_block<Op, Hub, 4>, nullptr, false});
+    }
     if (stream)
         fence();
 }

@@ -1,6 +1,6 @@
-// Quotients of float32 lanes and the divisors of their boxes to codes of a byte, without a division: the ways to the
-// integer next to x / factor from the product with the reciprocal, each with the proof that it is that integer, and
-// whole blocks of them. Text-included once per ISA unit, before quantize.inl.hpp; no guard.
+// float32 lanes and the numbers of their boxes to codes of a byte, block by block: the ways to the integer next to
+// x / factor from the product with the reciprocal instead of a division, each with the proof that it is that integer,
+// and the plain ways. Text-included once per ISA unit, before quantize.inl.hpp; no guard.
 
 namespace narrowcast {
 namespace {
@@ -47,10 +47,11 @@ NC_INLINE U corrected_quotient(U x, U reciprocal, U factor, U& product) {
 // base, less 256, rounded down: with the sum in [256, 512), these are its bits 15 to 22, and the 15 below are the
 // fraction.
 //
-// With u, the reciprocal and q as above, and the offset at most 256: |q| is below 512, so that in units of 2^-15 the
-// exact product is within 1 of x / factor, q within 1/2 of that, and the sum is rounded by 1/2. A q on or above a
-// number where integers change is therefore at least 4 - 2 units above it in the sum, and one below it less than 4 + 2:
-// where the fraction is not among the first 8 units (`near_tie`), the integer is that of q.
+// With u, the reciprocal and q as above, and the offset and what is added to q at most 256 together: |q| is below 512,
+// so that in units of 2^-15 the exact product is within 1 of x / factor, q within 1/2 of that; what is added to q
+// rounds that sum by 1/4 and, if it is no integer, the base by 1; and the sum is rounded by 1/2. A q on or above a
+// number where integers change is therefore at least 4 - 3.25 units above it in the sum, and one below it less than 4
+// + 3.25: where the fraction is not among the first 8 units (`near_tie`), the integer is that of q.
 NC_INLINE U fixed_quotient(U x, U reciprocal, U base) {
     const U sum = fmul_add(x, reciprocal, base);
     return add(sum, sum); // the code's byte is the third one, the fraction what is below it
@@ -58,47 +59,50 @@ NC_INLINE U fixed_quotient(U x, U reciprocal, U base) {
 
 // --- blocks --------------------------------------------------------------------------------------------------------
 
-// The numbers of the vector of items from number i on.
-struct ProductVectors {
-    U reciprocal, offset, factor, base;
-};
-NC_INLINE ProductVectors product_of(const BoxTile& tile, size_t box) {
-    const auto number = [&](size_t field) NC_INLINE_LAMBDA { return splat(tile.at[field][box]); };
-    return {number(field_reciprocal), number(field_offset), number(field_factor), number(field_base)};
-}
+// The numbers of vectors of items: of one box; of a box for the vector from item i on; of a box per item.
 struct OneBox {
-    ProductVectors own;
-    NC_INLINE const ProductVectors& of(size_t) const { return own; }
+    TileVectors own;
+    NC_INLINE const TileVectors& of(size_t) const { return own; }
 };
 struct BoxPerVector {
     const BoxTile& tile;
     size_t first, shift;
-    NC_INLINE ProductVectors of(size_t i) const { return product_of(tile, first + (i >> shift)); }
+    NC_INLINE TileVectors of(size_t i) const { return box_vectors(tile, first + (i >> shift)); }
 };
 struct BoxPerItem {
     const BoxTile& tile;
-    NC_INLINE ProductVectors of(size_t i) const {
-        return {load(&tile.at[field_reciprocal][i]), load(&tile.at[field_offset][i]), load(&tile.at[field_factor][i]),
-                load(&tile.at[field_base][i])};
-    }
+    NC_INLINE TileVectors of(size_t i) const { return item_vectors(tile, i); }
 };
 
-// How codes are made of products; `finite`: nothing is beyond the limit.
-enum Quotient : int32_t { quotient_rounded, quotient_corrected, quotient_corrected_finite };
+// How codes are made. Of products with reciprocals: rounded or corrected, `finite` if nothing is beyond the limit. Or
+// by the steps of the codec: with nothing added in between, or all of them.
+enum Quotient : int32_t {
+    quotient_rounded,
+    quotient_corrected,
+    quotient_corrected_finite,
+    quotient_multiplied,
+    quotient_in_steps, // op_divide, op_multiply and op_fma
+};
 
 // The block from item i on. What the limit does not allow (a distance, or a product) is divided.
-template <Quotient Way, class Numbers>
-NC_INLINE void product_block(const unsigned char* x, unsigned char* to, size_t i, const Numbers& numbers,
-                             const Common& common, bool stream) {
+template <Quotient Way, int32_t Op, class Numbers>
+NC_INLINE void code_block(const unsigned char* x, unsigned char* to, size_t i, const Numbers& numbers,
+                          const Common& common, bool stream) {
     const auto x_of = [&](size_t k) NC_INLINE_LAMBDA { return load_once(x + (i + k * lanes) * 4); };
     U code[4], offset[4], distance[4];
     for (size_t k = 0; k < 4; ++k) {
-        const ProductVectors v = numbers.of(i + k * lanes);
-        code[k] = Way == quotient_rounded ? rounded_product(x_of(k), v.reciprocal, distance[k])
-                                          : corrected_quotient(x_of(k), v.reciprocal, v.factor, distance[k]);
+        const TileVectors v = numbers.of(i + k * lanes);
+        if constexpr (Way == quotient_rounded)
+            code[k] = rounded_product(x_of(k), v.reciprocal, distance[k]);
+        else if constexpr (Way == quotient_corrected || Way == quotient_corrected_finite)
+            code[k] = corrected_quotient(x_of(k), v.reciprocal, v.factor, distance[k]);
+        else if constexpr (Way == quotient_multiplied)
+            code[k] = to_int_or_end(fmul(x_of(k), v.factor), common.rule.nan_high);
+        else
+            code[k] = to_int_or_end(quantized_sum<Op, hub_f32>(x_of(k), v), common.rule.nan_high);
         offset[k] = v.offset;
     }
-    if constexpr (Way != quotient_corrected_finite) {
+    if constexpr (Way == quotient_rounded || Way == quotient_corrected) {
         const U most = max_u(larger_magnitude(distance[0], distance[1]), larger_magnitude(distance[2], distance[3]));
         if (any(gt(most, common.limit))) [[unlikely]] {
             for (size_t k = 0; k < 4; ++k)
@@ -110,14 +114,15 @@ NC_INLINE void product_block(const unsigned char* x, unsigned char* to, size_t i
 }
 
 // Blocks of items i to end in fixed point, up to the first one that has an item near a tie: the number of its first.
-template <class Numbers>
+template <bool Shifted, class Numbers>
 NC_INLINE size_t fixed_blocks(const unsigned char* x, unsigned char* to, size_t i, size_t end, const Numbers& numbers,
                               const Common& common, bool stream) {
     for (; i < end; i += block) {
         U v[4];
         for (size_t k = 0; k < 4; ++k) {
-            const ProductVectors own = numbers.of(i + k * lanes);
-            v[k] = fixed_quotient(load(x + (i + k * lanes) * 4), own.reciprocal, own.base);
+            const TileVectors own = numbers.of(i + k * lanes);
+            const U item = load(x + (i + k * lanes) * 4);
+            v[k] = fixed_quotient(Shifted ? fadd(item, own.shift) : item, own.reciprocal, own.base);
         }
         if (any(near_tie(min_words(min_words(v[0], v[1]), min_words(v[2], v[3]))))) [[unlikely]]
             break;
@@ -129,50 +134,61 @@ NC_INLINE size_t fixed_blocks(const unsigned char* x, unsigned char* to, size_t 
 // After a block near a tie some more go the other way: where ties are many, most do.
 constexpr size_t items_after_tie = size_t{8} * block;
 
-template <Quotient Way, class Numbers>
-NC_INLINE void product_stretch(const unsigned char* x, unsigned char* to, size_t i, size_t end, const Numbers& numbers,
-                               const Common& common, bool stream) {
+template <Quotient Way, int32_t Op, class Numbers>
+NC_INLINE void code_stretch(const unsigned char* x, unsigned char* to, size_t i, size_t end, const Numbers& numbers,
+                            const Common& common, bool stream) {
     while (i < end) {
         size_t stop = end;
-        if (common.fixed) {
-            i = fixed_blocks(x, to, i, end, numbers, common, stream);
-            stop = end - i < items_after_tie ? end : i + items_after_tie;
-        }
+        if constexpr (Op == op_divide)
+            if (common.fixed) {
+                i = fixed_blocks<Way == quotient_in_steps>(x, to, i, end, numbers, common, stream);
+                stop = end - i < items_after_tie ? end : i + items_after_tie;
+            }
         for (; i < stop; i += block)
-            product_block<Way>(x, to, i, numbers, common, stream);
+            code_block<Way, Op>(x, to, i, numbers, common, stream);
     }
 }
 
 // Whole blocks, items i to end of a run.
-template <Quotient Way>
-NC_NOINLINE void product_blocks(const unsigned char* x, unsigned char* to, size_t i, size_t end, const Boxes& boxes,
-                                const Common& given, bool stream) {
+using BlocksFn = void (*)(const unsigned char* x, unsigned char* to, size_t i, size_t end, const Boxes& boxes,
+                          const Common& given, bool stream);
+template <Quotient Way, int32_t Op>
+NC_NOINLINE void code_blocks(const unsigned char* x, unsigned char* to, size_t i, size_t end, const Boxes& boxes,
+                             const Common& given, bool stream) {
     const Common common = given; // a copy: nothing that is stored can change it
     const size_t first = boxes.first, shift = boxes.shift;
     if (size_t{1} << shift < block) {
-        product_stretch<Way>(x, to, i, end, BoxPerVector{boxes.tile, first, shift}, common, stream);
+        code_stretch<Way, Op>(x, to, i, end, BoxPerVector{boxes.tile, first, shift}, common, stream);
         return;
     }
     while (i < end) {
         const size_t next = ((i >> shift) + 1) << shift, stop = next < end ? next : end;
-        product_stretch<Way>(x, to, i, stop, OneBox{product_of(boxes.tile, first + (i >> shift))}, common, stream);
+        code_stretch<Way, Op>(x, to, i, stop, OneBox{box_vectors(boxes.tile, first + (i >> shift))}, common, stream);
         i = stop;
     }
 }
-NC_NOINLINE void product_columns(const unsigned char* x, unsigned char* to, size_t i, size_t end, const Boxes& boxes,
-                                 const Common& given, bool stream) {
+template <Quotient Way, int32_t Op>
+NC_NOINLINE void code_columns(const unsigned char* x, unsigned char* to, size_t i, size_t end, const Boxes& boxes,
+                              const Common& given, bool stream) {
     const Common common = given;
-    product_stretch<quotient_rounded>(x, to, i, end, BoxPerItem{boxes.tile}, common, stream);
+    code_stretch<Way, Op>(x, to, i, end, BoxPerItem{boxes.tile}, common, stream);
 }
 
-using ProductFn = void (*)(const unsigned char* x, unsigned char* to, size_t i, size_t end, const Boxes& boxes,
-                           const Common& given, bool stream);
-NC_INLINE ProductFn product_fn(const Boxes& boxes) {
-    if (boxes.columns)
-        return &product_columns;
-    if (!boxes.tile.corrects)
-        return &product_blocks<quotient_rounded>;
-    return boxes.tile.finite ? &product_blocks<quotient_corrected_finite> : &product_blocks<quotient_corrected>;
+// The best way for the boxes of a tile.
+template <int32_t Op> NC_INLINE BlocksFn blocks_fn(const Boxes& boxes) {
+    const BoxTile& tile = boxes.tile;
+    if constexpr (Op == op_divide) {
+        if (tile.limit > 0 && boxes.columns)
+            return &code_columns<quotient_rounded, Op>;
+        if (tile.limit > 0 && tile.corrects)
+            return tile.finite ? &code_blocks<quotient_corrected_finite, Op> : &code_blocks<quotient_corrected, Op>;
+        if (tile.limit > 0)
+            return &code_blocks<quotient_rounded, Op>;
+    }
+    if constexpr (Op == op_multiply)
+        if (!tile.sums)
+            return boxes.columns ? &code_columns<quotient_multiplied, Op> : &code_blocks<quotient_multiplied, Op>;
+    return boxes.columns ? &code_columns<quotient_in_steps, Op> : &code_blocks<quotient_in_steps, Op>;
 }
 
 } // namespace
