@@ -89,12 +89,19 @@ void range_part(void* context, size_t begin, size_t end) noexcept {
     });
 }
 
+// Whether the innermost loop leaps over neighbours that another one visits.
+bool crosses_memory(const Nest& nest, size_t item) noexcept {
+    const auto is_dense = [item](const Axis& axis) { return axis.step.x == static_cast<int64_t>(item); };
+    const Axis* const inner = nest.axes + nest.count - 1;
+    return !is_dense(*inner) && std::any_of(nest.axes, inner, is_dense);
+}
+
 nc_status find_range(const QuantRequest& r, nc_error* error) noexcept {
     Job job; // not cleared: a nest is long, and calls are short
     job.request = &r;
     const size_t parts = part_count(r.n, {r.options.threads, quant_tile, least_part_bytes / r.x.item});
-    job.whole_boxes =
-        make_nest(r, r.scale, r.zero, {false, true}, nullptr, job.nest) == NC_OK && r.boxes >= 8 * (parts - 1);
+    job.whole_boxes = make_nest(r, r.scale, r.zero, {false, true}, nullptr, job.nest) == NC_OK &&
+                      r.boxes >= 8 * (parts - 1) && !crosses_memory(job.nest, r.x.item);
     if (!job.whole_boxes) {
         if (const nc_status status = make_nest(r, r.scale, r.zero, {false, false}, error, job.nest))
             return status;

@@ -1,10 +1,11 @@
-// Every step is a kernel of the instruction set or a move; the two loops over elements here are a float64's way to
-// float32, where what is beyond counts as the largest value, and the bits above a code, which count for nothing.
+// Every step is a kernel of the instruction set or a move. The loops over elements here: a float64 that is beyond
+// float32 counts as the largest value, if there is one; the bits above a code count for nothing.
 #include "api/tiles.hpp"
 
 #include <string.h>
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 #include "api/format_table.hpp"
@@ -21,6 +22,13 @@ void narrow_doubles(const unsigned char* from, float* to, size_t n) noexcept {
         const bool finite = value < infinite && value > -infinite;
         to[i] = static_cast<float>(finite ? std::clamp(value, -largest, largest) : value);
     }
+}
+
+bool any_infinite(const float* values, size_t n) noexcept {
+    uint32_t found = 0;
+    for (size_t i = 0; i < n; ++i)
+        found |= (std::bit_cast<uint32_t>(values[i]) & 0x7fffffff) == 0x7f800000 ? 1u : 0u;
+    return found != 0;
 }
 
 // Copies a rectangle that is not dense into a dense one, or the other way round.
@@ -89,9 +97,11 @@ Rows Reals::read(const View& view, unsigned char* raw, float* tile) const noexce
         gather(view, to, item_, swapped_);
         from = to;
     }
-    if (format_ == NC_FORMAT_f64)
-        narrow_doubles(from, tile, n);
-    else if (format_ != NC_FORMAT_f32)
+    if (format_ == NC_FORMAT_f64) {
+        table_.to_f32[NC_FORMAT_f64](from, tile, n, {NC_NEAREST_EVEN, NC_OVERFLOW_IEEE, nullptr}, false);
+        if (any_infinite(tile, n)) // perhaps it was finite
+            narrow_doubles(from, tile, n);
+    } else if (format_ != NC_FORMAT_f32)
         table_.widen[format_](from, tile, n, false);
     if (rounded_ == hub_f32)
         return {format_ == NC_FORMAT_f32 ? const_cast<unsigned char*>(from) : floats, step};
