@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -119,12 +120,14 @@ inline bool is_contiguous(const View& view, const std::vector<int64_t>& shape) {
 // Whether each stride steps over all that lies inside it: such an array has no two elements in one place, and no one
 // may doubt it. Of others the core may say that they overlap even if they happen not to.
 inline bool is_nested(const View& view, const std::vector<int64_t>& shape) {
-    std::vector<std::pair<int64_t, int64_t>> steps; // |stride|, reach
+    std::vector<std::pair<double, double>> steps; // |stride|, reach: of any stride, so they may be beyond int64_t
     for (size_t axis = 0; axis < shape.size(); ++axis)
-        if (shape[axis] > 1)
-            steps.emplace_back(std::abs(view.strides[axis]), std::abs(view.strides[axis]) * (shape[axis] - 1));
+        if (shape[axis] > 1) {
+            const double stride = std::fabs(static_cast<double>(view.strides[axis]));
+            steps.emplace_back(stride, stride * static_cast<double>(shape[axis] - 1));
+        }
     std::sort(steps.begin(), steps.end());
-    int64_t inside = view.bytes;
+    auto inside = static_cast<double>(view.bytes);
     for (const auto& [stride, reach] : steps) {
         if (stride < inside)
             return false;

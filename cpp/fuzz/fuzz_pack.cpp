@@ -55,13 +55,15 @@ void fuzz_pack(Bytes& bytes) {
     from.is_signed = to.is_signed = static_cast<int32_t>(bytes.below(bytes.one_in(16) ? 3 : 2));
     from.check = static_cast<int32_t>(bytes.below(2));
     if (bytes.one_in(32))
-        from.size = bytes.below(80);
+        from.size = bytes.below(80); // what lies beyond it is not read
+    const bool extends =
+        from.size >= offsetof(nc_pack_options, is_signed) + sizeof from.is_signed && from.is_signed != 0;
 
     Array codes, packed, back, other, expected;
     make_bytes(bytes, codes, n);
     const bool fit = bytes.one_in(2);
     const auto trimmed = [&](unsigned char code) {
-        const unsigned mask = (1u << bits) - 1, sign = from.is_signed != 0 ? 1u << (bits - 1) : 0;
+        const unsigned mask = (1u << bits) - 1, sign = extends ? 1u << (bits - 1) : 0;
         return static_cast<unsigned char>(((code & mask) ^ sign) - sign);
     };
     const bool width = bits >= 1 && bits <= 8;

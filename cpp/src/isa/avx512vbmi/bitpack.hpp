@@ -62,25 +62,56 @@ template <int Bits> void permuted_pack(const unsigned char* codes, unsigned char
     }
 }
 
-// A whole vector of codes of 4 or 2 bits at a time.
-template <int Bits> NC_INLINE U whole_packed(const unsigned char* codes) {
-    const auto vector = [&](size_t k) NC_INLINE_LAMBDA { return joined<Bits>(load(codes + k * block)); };
+// Three vectors of four whose first 48 bytes count: vector k of the result takes what vector k has left, then what
+// vector k + 1 has.
+consteval Order64 three_quarters(int k) {
+    Order64 order{};
+    for (int i = 0; i < 64; ++i)
+        order.at[i] = static_cast<uint8_t>(i < 48 - 16 * k ? 16 * k + i : 64 + i - (48 - 16 * k));
+    return order;
+}
+struct ThreeQuarters {
+    static constexpr Order64 first = three_quarters(0), second = three_quarters(1), third = three_quarters(2);
+};
+
+// What whole vectors of packed codes come from, and how many they are.
+template <int Bits> consteval size_t whole_vectors() { return Bits % 3 == 0 ? 3 : 1; }
+template <int Bits> consteval size_t whole_codes() { return whole_vectors<Bits>() * block * 8 / Bits; }
+
+template <int Bits> NC_INLINE void pack_whole(const unsigned char* codes, unsigned char* to, bool stream) {
     const __m512i order = _mm512_load_si512(Orders<Bits>::closed.at);
+    const auto vector = [&](size_t k) NC_INLINE_LAMBDA { return joined<Bits>(load(codes + k * block)); };
+    const auto both = [&](size_t k) NC_INLINE_LAMBDA {
+        return _mm512_permutex2var_epi8(vector(2 * k), order, vector(2 * k + 1));
+    };
     if constexpr (Bits == 4) {
-        return _mm512_permutex2var_epi8(vector(0), order, vector(1));
+        store(to, both(0), stream);
+    } else if constexpr (Bits == 2) {
+        store(to, _mm512_mask_blend_epi32(0xff00, both(0), both(1)), stream);
     } else {
-        static_assert(Bits == 2);
-        return _mm512_mask_blend_epi32(0xff00, _mm512_permutex2var_epi8(vector(0), order, vector(1)),
-                                       _mm512_permutex2var_epi8(vector(2), order, vector(3)));
+        static_assert(Bits == 3 || Bits == 6);
+        const auto part = [&](size_t k) NC_INLINE_LAMBDA {
+            return Bits == 3 ? both(k) : _mm512_permutexvar_epi8(order, vector(k));
+        };
+        const U parts[] = {part(0), part(1), part(2), part(3)};
+        const auto whole = [&](size_t k, const Order64& from) NC_INLINE_LAMBDA {
+            store(to + k * block, _mm512_permutex2var_epi8(parts[k], _mm512_load_si512(from.at), parts[k + 1]), stream);
+        };
+        whole(0, ThreeQuarters::first);
+        whole(1, ThreeQuarters::second);
+        whole(2, ThreeQuarters::third);
     }
 }
 
-template <int Bits> void pack_whole(const void* codes, void* packed, size_t n, bool stream) noexcept {
-    constexpr size_t once = block * 8 / Bits;
+template <int Bits> void pack_by_vectors(const void* codes, void* packed, size_t n, bool stream) noexcept {
+    constexpr size_t once = whole_codes<Bits>(), bytes = whole_vectors<Bits>() * block;
     const VectorStep step{&permuted_pack<Bits>, block, 8 * Bits, false};
     const unsigned char* src = static_cast<const unsigned char*>(codes);
     unsigned char* dst = static_cast<unsigned char*>(packed);
-    const size_t head = (block - reinterpret_cast<uintptr_t>(dst) % block) % block, before = head * 8 / Bits;
+    size_t head = (block - reinterpret_cast<uintptr_t>(dst) % block) % block;
+    while (head % whole_vectors<Bits>() != 0) // units of 3 bytes
+        head += block;
+    const size_t before = head * 8 / Bits;
     stream = stream && n >= before + once;
     if (stream && head != 0) {
         run_codes(step, src, dst, before, false);
@@ -88,8 +119,8 @@ template <int Bits> void pack_whole(const void* codes, void* packed, size_t n, b
         dst += head;
         n -= before;
     }
-    for (; n >= once; n -= once, src += once, dst += block)
-        store(dst, whole_packed<Bits>(src), stream);
+    for (; n >= once; n -= once, src += once, dst += bytes)
+        pack_whole<Bits>(src, dst, stream);
     if (n != 0)
         run_codes(step, src, dst, n, false);
     if (stream)
@@ -117,8 +148,8 @@ void unpack_by_multishift(const void* packed, void* codes, size_t n, bool is_sig
 }
 
 template <int Bits> constexpr void override_width(KernelTable& table) {
-    if constexpr (Bits == 4 || Bits == 2)
-        table.pack[Bits] = &pack_whole<Bits>;
+    if constexpr (Bits == 4 || Bits == 2 || Bits % 3 == 0)
+        table.pack[Bits] = &pack_by_vectors<Bits>;
     else
         table.pack[Bits] = &pack_by_permutation<Bits>;
     table.unpack[Bits] = &unpack_by_multishift<Bits>;
