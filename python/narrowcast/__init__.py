@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from narrowcast._quant.calibrate import QParams, choose_qparams
     from narrowcast._quant.collectors import Calibration
     from narrowcast._quant.dequantize_entry import dequantize
-    from narrowcast._quant.entry import quantize
+    from narrowcast._quant.quantize_entry import quantize
     from narrowcast._quant.error import ErrorStats, cast_error, quantization_error
     from narrowcast._quant.layouts import Layout, layouts
     from narrowcast._quant.pack import repack
@@ -48,7 +48,7 @@ __version__: str = _core.version
 
 # What few programs need and costs time to import: found when first asked for.
 _LATER = {
-    "quantize": "_quant.entry",
+    "quantize": "_quant.quantize_entry",
     "dequantize": "_quant.dequantize_entry",
     "fake_quantize": "_quant.quantize",
     "choose_qparams": "_quant.calibrate",
