@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from narrowcast._quant.calibrate import QParams, choose_qparams
     from narrowcast._quant.collectors import Calibration
     from narrowcast._quant.dequantize_entry import dequantize
-    from narrowcast._quant.quantize_entry import quantize
     from narrowcast._quant.error import ErrorStats, cast_error, quantization_error
     from narrowcast._quant.layouts import Layout, layouts
     from narrowcast._quant.pack import repack
     from narrowcast._quant.pack_entry import pack, unpack
     from narrowcast._quant.quantize import fake_quantize
+    from narrowcast._quant.quantize_entry import quantize
     from narrowcast._quant.scaler import LossScaler
     from narrowcast._quant.spec import QuantSpec
     from narrowcast._quant.unscale import unscale
