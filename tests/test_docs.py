@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 
 import narrowcast as nc
-from narrowcast import _core, cli
+from narrowcast import _core, _quant, cli
 from narrowcast._astype import astype
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "convert-a-model.md"
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
-MODULES = [
-    m.name for m in pkgutil.iter_modules(nc.__path__, "narrowcast.") if not m.ispkg and m.name != "narrowcast._core"
-]
+PLACES = [("narrowcast.", nc.__path__), ("narrowcast._quant.", _quant.__path__)]
+MODULES = [m.name for prefix, path in PLACES for m in pkgutil.iter_modules(path, prefix) if not m.ispkg]
+MODULES.remove("narrowcast._core")
 
 
 @pytest.mark.parametrize("name", ["narrowcast", *MODULES])

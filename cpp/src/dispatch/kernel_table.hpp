@@ -23,7 +23,7 @@ struct EncodeMode {
     const uint32_t* random;
 };
 
-// Where a value stops fitting, as float32 magnitude bits; from codec/census.hpp for a target and a rounding.
+// Where a value stops fitting, as float32 magnitude bits; from codec/reference.hpp for a target and a rounding.
 struct CensusRule {
     uint32_t overflow_positive; // a finite positive value with magnitude bits >= this overflows
     uint32_t overflow_negative; // the same for negative values

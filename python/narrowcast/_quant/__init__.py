@@ -1,1 +1,1 @@
-"""Integers: quantization, dequantization and packing; the public names are in the package itself."""
+"""Quantization, dequantization, packing and loss scaling; the public names are in the package itself."""

@@ -32,8 +32,8 @@ class QuantizedArray(_Parts):
     scale : ndarray or torch.Tensor
         One per box, in as many dimensions as the values: (N, 1) for the rows of a matrix.
     zero_point : ndarray, torch.Tensor or None
-        int32, in the shape of `scale`; None for symmetric signed codes and float codes. Where the dialect's zero is a
-        float: quanto, float32, what is added to a value; fbgemm, the row's bias.
+        int32, in the shape of `scale`; None for float codes and, unless one was given, symmetric signed ones. Where
+        the dialect's zero is a float: quanto, float32, what is added to a value; fbgemm, the row's bias.
     spec : QuantSpec
     shape : tuple of int
         The shape of the values.
@@ -67,9 +67,14 @@ class QuantizedArray(_Parts):
         dtype : str, dtype or type, default "float32"
             A float format.
         out : ndarray or torch.Tensor, optional
-            Where to write, in the shape of the values.
+            Where to write, in the shape of the values and the dtype asked for.
         threads : int, optional
             As in `quantize`.
+
+        Returns
+        -------
+        ndarray or torch.Tensor
+            The values in their shape; `out` itself if that was given.
         """
         codes, scale, zero_point, spec = self
         return dequantize(codes, scale, zero_point, dtype=dtype, spec=spec, shape=self.shape, out=out, threads=threads)

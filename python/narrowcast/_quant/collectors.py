@@ -2,7 +2,7 @@
 
 The rules of percentile and entropy are those of onnxruntime 1.32, quantization/calibrate.py (HistogramCollector, one
 batch), and so are the bins and the defaults; its float32 steps are kept, since they decide between thresholds that
-are equally good. "minmax" and "mse" need no histogram: they are in calibrate.py.
+are equally good. "minmax" and "mse" need no histogram: they are in ranges.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """pack, unpack and repack: codes of 1 to 8 bits, and the layouts in which packages store them. Only bits move here.
 
-What a layout is, and the shapes of both sides, are in layouts.py; scales and zero points are not here.
+Plain calls of the layout "lsb" end in the compiled entries of pack_entry.py. What a layout is, and the shapes of both
+sides, are in layouts.py; scales and zero points are not here.
 """
 
 from __future__ import annotations

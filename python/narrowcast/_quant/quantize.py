@@ -102,8 +102,8 @@ def quantize(
     -------
     QuantizedArray
         The tuple ``(codes, scale, zero_point, spec)``; `out` itself if that was given. Tensors for a tensor. Scales
-        have as many dimensions as `x`, with 1 where all of an axis shares one; zero points are int32, or None for
-        symmetric signed codes and float codes.
+        have as many dimensions as `x`, with 1 where all of an axis shares one; zero points are int32 (floats with
+        asymmetric quanto and with fbgemm), or None for float codes and, unless one was given, symmetric signed ones.
 
     Raises
     ------
@@ -116,9 +116,9 @@ def quantize(
     -----
     Ranges are over the finite values and include 0, but for fbgemm, and vllm and quanto with asymmetric codes. NaN
     gets the lowest code (dialect torch: the highest; float codes: NaN, or without one the largest value), infinities
-    get the ends. A box of zeros, or without finite
-    values, has scale 1, unless its dialect says otherwise. Dialects are bit-equal to onnxruntime 1.32, torch, torchao
-    0.18, compressed-tensors 0.20, vLLM's CPU kernels, optimum-quanto 0.2.7, fbgemm-gpu 1.8 and bitsandbytes 0.50.
+    get the ends. A box of zeros, or without finite values, has scale 1, unless its dialect says otherwise. Dialects are
+    bit-equal to onnxruntime 1.32, torch, torchao 0.18, compressed-tensors 0.20, vLLM's CPU kernels, optimum-quanto
+    0.2.7, fbgemm-gpu 1.8 and bitsandbytes 0.50.
 
     With dialect ``"fbgemm"`` codes, scale and zero point are parts of fused rows, which are in the attribute `fused`
     of the result: n codes, float32 scale and bias, or for 4 and 2 bits packed codes, float16 scale and bias. With
