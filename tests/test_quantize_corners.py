@@ -337,3 +337,21 @@ def test_a_scale_that_the_spec_holds(dtype):
     if zero is None:  # a scale of the call comes first
         assert nc.quantize(x, spec, scale=np.full_like(q.scale, 0.5), out=q) is q
         assert q.codes.tolist() == nc.quantize(x, dtype, scale=0.5).codes.tolist()
+
+
+def test_denormal_scales_where_denormals_count_as_zero():
+    torch = pytest.importorskip("torch")
+    x, scale = np.full((4, 8), 1e-40, np.float32), np.full((4, 1), 1e-41, np.float32)
+    expected = nc.quantize(x, "int8", granularity="row", scale=scale)
+    prepared = nc.QuantSpec("int8", granularity="row", scale=tuple(scale[:, 0].tolist()))
+    torch.set_flush_denormal(True)
+    try:
+        found = nc.quantize(x, "int8", granularity="row", scale=scale)
+        again = nc.quantize(x, prepared)
+        with pytest.raises(ValueError, match=r"^scale is 0.0; "):
+            nc.quantize(x, "int8", granularity="row", scale=scale * 0)
+    finally:
+        torch.set_flush_denormal(False)
+    for made in (found, again):
+        np.testing.assert_array_equal(made.codes, expected.codes)
+    assert (expected.codes == 10).all()

@@ -176,7 +176,7 @@ bool find_shape(PyObject* given, std::int32_t bits, Call& call) noexcept {
     if (PyLong_CheckExact(given)) {
         int overflow = 0;
         call.last() = PyLong_AsLongLongAndOverflow(given, &overflow);
-        return call.ndim == 1 && overflow == 0 && line_bytes(call.last(), bits) == bytes;
+        return call.ndim == 1 && overflow == 0 && call.last() >= 0 && line_bytes(call.last(), bits) == bytes;
     }
     return read_shape(given, call.shape, call.ndim) && line_bytes(call.last(), bits) == bytes &&
            std::equal(call.shape.begin(), call.shape.begin() + call.ndim - 1, PyArray_DIMS(call.array));

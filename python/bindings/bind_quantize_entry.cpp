@@ -3,7 +3,7 @@
 // ndarrays as out=. It decides nothing: any call that is not exactly this, and any call the core refuses, goes on
 // unchanged to the Python function `slow`, which checks, explains and raises.
 #include <atomic>
-#include <cmath>
+#include <bit>
 #include <cstring>
 #include <optional>
 
@@ -136,7 +136,9 @@ PyObject* convert(const Entry& entry, Request request, const Plan& plan) noexcep
     bool taken = isa.known();
     if (taken && given) {
         taken = are_numbers<float>(request.scale, NPY_FLOAT32, arrays.scale,
-                                   [](float scale) { return scale > 0 && std::isfinite(scale); }) &&
+                                   [](float scale) { // bits: a comparison may take a denormal for 0
+                                       return std::bit_cast<std::uint32_t>(scale) - 1 < 0x7f7fffffu;
+                                   }) &&
                 (arrays.zero == nullptr || are_numbers<std::int32_t>(request.zero_point, NPY_INT32, arrays.zero,
                                                                      [](std::int32_t) { return true; })) &&
                 has_room(request, arrays);

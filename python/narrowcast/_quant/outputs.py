@@ -167,9 +167,8 @@ def _packed(call: Call) -> tuple[Shape, tuple[str, ...]]:
 def read_out(out: Any, call: Call, given: Params | None) -> Outputs:
     """Return the memory of an argument out=, if a result of this call fits into it."""
     if not isinstance(out, tuple) or len(out) not in (3, 4):
-        raise TypeError(
-            f"out is a {type(out).__name__}; allowed are a QuantizedArray and a tuple (codes, scale, zero_point)"
-        )
+        what = f"tuple of {len(out)}" if isinstance(out, tuple) else type(out).__name__
+        raise TypeError(f"out is a {what}; allowed are a QuantizedArray and a tuple (codes, scale, zero_point)")
     spec, target = call.spec, call.spec._resolved.target
     if len(out) == 4 and out[3] is not spec and out[3] != spec:
         raise ValueError(f"out has {out[3]!r}; allowed is the spec of this call, {spec!r}")

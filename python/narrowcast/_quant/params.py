@@ -119,9 +119,10 @@ def _to_array(given: Any, argument: str) -> tuple[Array, str]:
 
 
 def _check_positive(array: Array, row: Format) -> None:
-    values = array if row is FLOAT32 else np.asarray(astype(array, "float32"))
-    if values.size and not (values.min() > 0 and values.max() < np.inf):
-        bad = ~((values > 0) & (values < np.inf))
+    values = np.ascontiguousarray(array if row is FLOAT32 else astype(array, "float32"))
+    bits = values.view(np.uint32)  # a comparison of floats may take a denormal for 0: torch.set_flush_denormal
+    if bits.size and not (bits.min() > 0 and bits.max() < 0x7F800000):
+        bad = ~((bits > 0) & (bits < 0x7F800000))
         raise ValueError(f"scale is {float(_first(values, bad))!r}; allowed are finite float32 numbers above 0")
 
 

@@ -251,6 +251,8 @@ def _is_symmetric(spec: QuantSpec, target: Target) -> bool:
 
 
 def _check_dialect(spec: QuantSpec, target: Target) -> None:
+    if spec.dialect == "torch" and spec.compute_dtype is not None and str(spec.compute_dtype) != "float32":
+        raise ValueError(f"compute_dtype is {spec.compute_dtype!s}, and dialect is 'torch'; allowed is float32")
     only = _ONLY.get(spec.dialect)
     if only is not None and target.name not in only:
         raise ValueError(f"dtype is {target.name}, and dialect is {spec.dialect!r}; allowed are {', '.join(only)}")
