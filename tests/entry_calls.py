@@ -1,5 +1,6 @@
 """What a call comes to, and whether a compiled entry and the Python function behind it come to the same."""
 
+import concurrent.futures
 import copy
 
 import numpy as np
@@ -13,6 +14,13 @@ def outcome(call, out=None):
         return type(error), str(error), None if out is None else np.asarray(out).tobytes()
     array = np.asarray(made)
     return type(made), made is out, array.dtype, array.shape, array.tobytes()
+
+
+def at_the_same_time(work, count=4):
+    """Run `work` in so many threads, and raise what any of them raises."""
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        for done in [pool.submit(work) for _ in range(count)]:
+            done.result()
 
 
 def agree(functions, *arguments, out=None, **options):

@@ -6,7 +6,6 @@ every kind are in test_dequantize_arrays.py.
 import copy
 import inspect
 import pickle
-import threading
 
 import ml_dtypes
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 
 import narrowcast as nc
 from dequantize_cases import BF16, PLAIN, SPECS, Q, check, slow, values
-from entry_calls import Hostile, outcome
+from entry_calls import Hostile, at_the_same_time, outcome
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -177,11 +176,7 @@ def test_threads_of_python():
         for _ in range(20):
             wrong.extend(q for q in (large, PLAIN) if q.dequantize().tobytes() != expected[id(q)])
 
-    workers = [threading.Thread(target=work) for _ in range(4)]
-    for one in workers:
-        one.start()
-    for one in workers:
-        one.join()
+    at_the_same_time(work)
     assert not wrong
 
 

@@ -6,14 +6,13 @@ test_pack_arrays.py; the functions themselves are tested in test_pack_calls.py a
 import inspect
 import itertools
 import pickle
-import threading
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 import narrowcast as nc
-from entry_calls import Hostile, agree, outcome
+from entry_calls import Hostile, agree, at_the_same_time, outcome
 from narrowcast._quant import pack as python
 from pack_cases import CODES, INTEGERS, KINDS, PACK, PACKED, UNPACK, bits_of, codes_of, ends_of, own_dtype
 
@@ -180,11 +179,7 @@ def test_threads_of_python():
                 if made.tobytes() != packed or nc.unpack(made, "uint4").tobytes() != codes.tobytes():
                     wrong.append(codes)
 
-    workers = [threading.Thread(target=work) for _ in range(4)]
-    for one in workers:
-        one.start()
-    for one in workers:
-        one.join()
+    at_the_same_time(work)
     assert not wrong
 
 

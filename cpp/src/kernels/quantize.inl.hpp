@@ -27,7 +27,7 @@ struct BlockNumbers {
     }
 };
 struct NumberRoom {
-    alignas(64) uint32_t at[box_fields][block];
+    alignas(64) uint32_t at[step_fields][block];
     size_t box; // whose numbers they all are; SIZE_MAX: several
 };
 NC_NOINLINE BlockNumbers numbers_of(const Boxes& boxes, size_t i, NumberRoom& room) {
@@ -35,7 +35,7 @@ NC_NOINLINE BlockNumbers numbers_of(const Boxes& boxes, size_t i, NumberRoom& ro
         return {&boxes.tile.at[0][i], tile_boxes};
     const size_t box = boxes.first + (i >> boxes.shift), last = boxes.first + ((i + block - 1) >> boxes.shift);
     if (room.box != box) {
-        for (size_t f = 0; f < box_fields; ++f)
+        for (size_t f = 0; f < step_fields; ++f)
             for (size_t k = 0; k < 4; ++k) {
                 const size_t at = boxes.first + ((i + k * lanes) >> boxes.shift);
                 store(&room.at[f][k * lanes], splat(boxes.tile.at[f][at < tile_boxes ? at : box]), false);

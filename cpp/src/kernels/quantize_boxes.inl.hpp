@@ -17,6 +17,7 @@ struct TileVectors : BoxVectors {
 };
 enum : size_t { tile_boxes = 256 };
 enum : size_t { field_factor, field_shift, field_zero, field_offset, field_reciprocal, field_base, box_fields };
+enum : size_t { step_fields = field_reciprocal }; // those of BoxVectors
 
 // Some boxes, prepared together.
 struct BoxTile {
